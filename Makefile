@@ -1,0 +1,40 @@
+# `make demo` paints the example photographs, `make test` runs the tests, `make check` is what CI runs, `make bench` measures.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check format bench clean
+
+demo: .venv/core
+	@for style in $$($(BIN)/limner styles --names); do $(BIN)/limner apply examples/photos -o demo-out/$$style -s $$style --overwrite || exit; done
+	@OUT=demo-out/sheet.jpg runs/sheet.sh
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: .venv/dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/apply.py
+
+clean:
+	rm -rf .venv demo-out
+
+# Applying needs no torch: the demo installs only what a user's `pip install limner` does.
+.venv/core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/dev: .venv/core
+	$(PIP) --editable '.[dev]'
+	@touch $@

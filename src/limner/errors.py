@@ -1,0 +1,9 @@
+"""The one exception that users are meant to read."""
+
+
+class LimnerError(Exception):
+    """Bad input or a missing piece, told in one sentence that names the file and the way out.
+
+    The command line prints the sentence on stderr and ends with exit code 2; the HTTP API sends it with a 4xx status. Everything
+    else that is raised is a bug of Limner and keeps its traceback.
+    """
