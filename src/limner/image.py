@@ -1,0 +1,287 @@
+"""Pictures in and out: every file becomes upright 8- or 16-bit sRGB pixels, and goes back out with what came along.
+
+`read` turns by EXIF, converts from the ICC profile to sRGB, splits alpha off and refuses what is not a sound picture; `write`
+does the way back, atomically. Styles only ever see `Picture.pixels`. How a file holds its samples and metadata is the business of
+`limner.formats`, colour profiles that of `limner.icc`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from PIL import Image
+
+from limner import formats, icc
+from limner.errors import LimnerError
+from limner.formats import SUFFIXES, WRITABLE, Metadata
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "SUFFIXES",
+    "WRITABLE",
+    "Metadata",
+    "Picture",
+    "Pixels",
+    "decode",
+    "encode",
+    "find",
+    "fit",
+    "from_float",
+    "from_pil",
+    "read",
+    "to_float",
+    "to_pil",
+    "write",
+]
+
+Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
+
+DEFAULT_MAX_PIXELS = 200_000_000
+"""Pictures with more pixels are refused before they are decoded: a few bytes can promise gigabytes (a decompression bomb)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One upright sRGB picture. The arrays may be read-only; make a new picture with `with_pixels` instead of changing them."""
+
+    pixels: Pixels
+    """uint8 or uint16 HWC RGB, sRGB, full range of the dtype, always 3 channels."""
+    alpha: Pixels | None = None
+    """HW, same dtype, or None: opaque. Not premultiplied."""
+    metadata: Metadata = field(default_factory=Metadata)
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f"pixels must be uint8 or uint16 HWC RGB, not {self.pixels.dtype} {self.pixels.shape}")
+        if self.alpha is not None and (self.alpha.shape, self.alpha.dtype) != (self.pixels.shape[:2], self.pixels.dtype):
+            raise ValueError(f"alpha {self.alpha.dtype} {self.alpha.shape} does not fit the pixels {self.pixels.shape}")
+
+    def with_pixels(self, pixels: Pixels) -> Picture:
+        """The same picture with other pixels (uint8 or uint16 HWC RGB, same height and width where there is alpha)."""
+        alpha = None if self.alpha is None else _to_depth(self.alpha, pixels.dtype)
+        return replace(self, pixels=pixels, alpha=alpha)
+
+
+# ---------------------------------------------------------------------------------------------------------------- reading
+
+
+def read(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """Read a picture file; first page or frame where there are several.
+
+    Raises LimnerError for whatever is wrong with the file, and where width x height is more than `max_pixels`.
+    """
+    path = Path(path)
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise LimnerError(f"{path} does not exist: check the name and the folder.") from error
+    except IsADirectoryError as error:
+        raise LimnerError(f"{path} is a folder, not a picture: name a file in it.") from error
+    except PermissionError as error:
+        raise LimnerError(f"{path} cannot be opened because reading it is not permitted: check its access rights.") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise LimnerError(f"{path} cannot be opened ({error}): check the name and the disk.") from error
+    with file:
+        return decode(file, str(path), max_pixels=max_pixels)
+
+
+def decode(file: IO[bytes], name: str = "the picture", *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
+    """What `read` does, from an open seekable file or `io.BytesIO`; `name` is for the messages and, by its suffix, for HEIC."""
+    return _upright(formats.read(file, name, max_pixels))
+
+
+def from_pil(image: Image.Image) -> Picture:
+    """An in-memory Pillow picture, normalised as `read` does it.
+
+    Modes 1, L, LA, P, PA, RGB, RGBA, CMYK, YCbCr, LAB, HSV give uint8, I;16 gives uint16. The image itself is not changed.
+    """
+    return _upright(formats.read_pil(image, str(getattr(image, "filename", "")) or "the picture"))
+
+
+def _upright(stored: formats.Stored) -> Picture:
+    """Turned by EXIF, in sRGB: the last step of all reading."""
+    samples, alpha, metadata, orientation = stored
+    if samples.ndim == 3 and samples.shape[2] == 1:
+        samples = samples[..., 0]
+    pixels, profile = icc.to_srgb(np.ascontiguousarray(samples), metadata.icc)
+    if alpha is not None:
+        alpha = np.ascontiguousarray(_turn(alpha, orientation))
+    return Picture(np.ascontiguousarray(_turn(pixels, orientation)), alpha, replace(metadata, icc=profile))
+
+
+def _turn(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Upright view of an array stored with this EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return array
+
+
+# ---------------------------------------------------------------------------------------------------------------- writing
+
+
+def write(picture: Picture, path: str | os.PathLike[str], *, strip: bool = False, quality: int = 95) -> None:
+    """Write a picture in the format of the path's suffix, whole or not at all: a file already there stays until the new one is.
+
+    Missing folders are made. JPEG and BMP get alpha laid over white. 16 bits stay 16 in PNG and TIFF, and are rounded to 8 else.
+    `strip` leaves out EXIF, XMP, resolution and profile (plain sRGB). `quality`, 1 to 100, is for JPEG, WebP and AVIF. What has
+    no room is left out: EXIF or XMP over 64 KiB in JPEG, all metadata in GIF, all but the resolution in BMP.
+    Raises LimnerError where the suffix is unknown, the format cannot hold the picture, or the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        data = encode(picture, path.suffix, strip=strip, quality=quality)
+    except LimnerError as error:
+        raise LimnerError(f"{path} cannot be written: {error}") from error
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # hidden, short, and not a name that `find` would list
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise LimnerError(f"{path} is a folder: give the name of a file to write.")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise LimnerError(
+            f"{path} cannot be written ({error.strerror or error}): choose another place, or check access rights and free space."
+        ) from error
+
+
+def encode(picture: Picture, suffix: str, *, strip: bool = False, quality: int = 95) -> bytes:
+    """The bytes that `write` would write into a file with this suffix (".png")."""
+    format = WRITABLE.get(suffix.lower())
+    if format is None:
+        raise LimnerError(f"the suffix '{suffix}' is none of those that Limner writes, {', '.join(WRITABLE)}.")
+    if not 1 <= quality <= 100:
+        raise LimnerError(f"the quality must be between 1 and 100, not {quality}.")
+    if max(picture.pixels.shape[:2]) > formats.MAX_SIDE.get(format, 2**31):
+        raise LimnerError(f"{format} holds at most {formats.MAX_SIDE[format]} pixels a side: use .png or .tif.")
+    pixels: NDArray[Any] = picture.pixels
+    alpha, metadata = picture.alpha, Metadata() if strip else picture.metadata
+    if alpha is not None and format not in formats.WITH_ALPHA:
+        pixels, alpha = _over_white(pixels, alpha), None
+    if format not in formats.WITH_ICC:
+        metadata = replace(metadata, icc=None)
+    pixels = icc.from_srgb(pixels, metadata.icc)
+    if format not in formats.WITH_16_BIT:
+        pixels, alpha = _to_depth(pixels, np.uint8), None if alpha is None else _to_depth(alpha, np.uint8)
+    samples = pixels if alpha is None else np.dstack((pixels, alpha))
+    return formats.encode(samples, format, metadata, quality)
+
+
+def _over_white(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    full = np.uint32(np.iinfo(pixels.dtype).max)
+    cover = alpha.astype(np.uint32)[..., None]
+    return ((pixels * cover + full * (full - cover) + full // 2) // full).astype(pixels.dtype)
+
+
+def _to_depth(array: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """uint8 <-> uint16, rounded to the nearest; the array itself where nothing changes."""
+    if array.dtype == dtype:
+        return array
+    if dtype == np.uint16:
+        return array.astype(np.uint16) * np.uint16(257)
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def to_pil(picture: Picture) -> Image.Image:
+    """RGB or RGBA Pillow picture, 8 bits (16 are rounded), in its ICC profile, with profile, EXIF, XMP and dpi in `info`."""
+    pixels = _to_depth(icc.from_srgb(picture.pixels, picture.metadata.icc), np.uint8)
+    samples = pixels if picture.alpha is None else np.dstack((pixels, _to_depth(picture.alpha, np.uint8)))
+    image = Image.fromarray(samples)
+    image.info.update(formats.pil_info(picture.metadata))
+    return image
+
+
+# ------------------------------------------------------------------------------------------- networks, sizes, folders
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """uint8 or uint16 HWC -> float32 NCHW [1, C, H, W] in [0, 1], contiguous."""
+    height, width, channels = pixels.shape
+    array = np.empty((1, channels, height, width), np.float32)
+    full = np.float32(np.iinfo(pixels.dtype).max)
+    for channel in range(channels):  # plane by plane is faster than one transposed operation
+        np.divide(pixels[..., channel], full, out=array[0, channel])
+    return array
+
+
+def from_float(array: NDArray[np.float32], dtype: DTypeLike) -> Pixels:
+    """float32 NCHW [1, C, H, W] in [0, 1] -> uint8 or uint16 HWC; clipped, rounded half up. NaN becomes 0."""
+    if array.ndim != 4 or array.shape[0] != 1 or np.dtype(dtype) not in (np.uint8, np.uint16):
+        raise ValueError(f"need [1, C, H, W] and uint8 or uint16, not {list(array.shape)} and {np.dtype(dtype)}")
+    _, channels, height, width = array.shape
+    pixels = np.empty((height, width, channels), dtype)
+    full = np.float32(np.iinfo(pixels.dtype).max)
+    for top in range(0, height, 32):  # bands that stay in the processor's cache
+        band = array[0, :, top : top + 32] * full
+        band += np.float32(0.5)
+        np.fmax(band, np.float32(0), out=band)
+        np.fmin(band, full, out=band)
+        for channel in range(channels):
+            pixels[top : top + 32, :, channel] = band[channel]
+    return pixels
+
+
+def fit(picture: Picture, max_size: int) -> Picture:
+    """The picture scaled down (Lanczos), so that its longer side is at most `max_size`; as it is where it is small enough."""
+    height, width = picture.pixels.shape[:2]
+    longer = max(height, width)
+    if longer <= max_size:
+        return picture
+    if max_size < 1:
+        raise ValueError(f"max_size must be at least 1, not {max_size}")
+    size = tuple(max(1, round(side * max_size / longer)) for side in (width, height))
+    samples = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
+    if samples.dtype == np.uint8:  # Pillow weighs colour by alpha
+        small = np.asarray(Image.fromarray(samples).resize(size, Image.Resampling.LANCZOS))
+    else:
+        small = _resize16(samples, size)
+    if picture.alpha is None:
+        return replace(picture, pixels=small)
+    return replace(picture, pixels=np.ascontiguousarray(small[..., :3]), alpha=np.ascontiguousarray(small[..., 3]))
+
+
+def _resize16(samples: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """HWC uint16 RGB(A) in float, channel by channel: Pillow resizes 16 bits in no other way. Colour is weighed by alpha."""
+    weight = samples[..., 3].astype(np.float32) / 65_535 if samples.shape[2] == 4 else None
+    planes = []
+    for channel in range(samples.shape[2]):
+        plane = samples[..., channel].astype(np.float32)
+        if weight is not None and channel < 3:
+            plane *= weight
+        planes.append(np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)))
+    small = np.dstack(planes)
+    if weight is not None:
+        small[..., :3] *= 65_535 / np.maximum(small[..., 3:], 1)
+    rounded: NDArray[Any] = (np.clip(small, 0, 65_535) + 0.5).astype(np.uint16)
+    return rounded
+
+
+def find(folder: str | os.PathLike[str]) -> list[Path]:
+    """All files below a folder with a suffix of SUFFIXES, sorted; hidden ones left out, linked folders not entered."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LimnerError(f"{folder} is not a folder: name one that exists.")
+
+    def unreadable(error: OSError) -> None:
+        raise LimnerError(f"{error.filename} cannot be listed ({error.strerror}): check its access rights.") from error
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
+    return sorted(found)
