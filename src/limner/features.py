@@ -1,0 +1,139 @@
+"""VGG-19 features (Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015,
+https://arxiv.org/abs/1409.1556, configuration E): the eyes of every perceptual loss in Limner.
+
+Layers are named as in the style papers: ``conv3_2`` is the second convolution of the third block, before its ReLU; ``relu3_2`` the same
+after it. Weights are torchvision's file (keys ``features.N.weight``), whole or cut off after some layer.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limner.errors import LimnerError
+
+BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
+"""Channels and number of 3 x 3 convolutions of each block; 2 x 2 max pooling stands between the blocks."""
+
+URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
+SHA256_PREFIX = "dcbb9e9d"
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def _index_of_convolutions() -> dict[str, int]:
+    """Name of each convolution, e.g. ``conv1_2``, to its index in torchvision's ``features`` (ReLU and pooling take indices too)."""
+    index, table = 0, {}
+    for block, (_, convolutions) in enumerate(BLOCKS, start=1):
+        for number in range(1, convolutions + 1):
+            table[f"conv{block}_{number}"] = index
+            index += 2
+        index += 1
+    return table
+
+
+CONVOLUTIONS = _index_of_convolutions()
+LAYERS = tuple(kind + name.removeprefix("conv") for name in CONVOLUTIONS for kind in ("conv", "relu"))
+
+
+class VGG19(nn.Module):
+    """VGG-19 up to the deepest of ``layers``, frozen.
+
+    ``forward`` takes float32 NCHW RGB in [0, 1] and returns ``{layer: features}``, features float NCHW with H and W divided by two for each
+    block above the first. Raises ``LimnerError`` for a layer that VGG-19 does not have.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        super().__init__()
+        self.layers = frozenset(layers)
+        for layer in sorted(self.layers):
+            if layer not in LAYERS:
+                raise LimnerError(f"VGG-19 has no layer {layer!r}: layers are called {LAYERS[0]}, {LAYERS[1]} ... {LAYERS[-1]}.")
+        depth = max(LAYERS.index(layer) for layer in self.layers)
+        self.names = [name for name in CONVOLUTIONS if LAYERS.index(name) <= depth]
+        self.features = nn.ModuleDict()
+        channels = 3
+        for name in self.names:
+            width = BLOCKS[int(name[4]) - 1][0]
+            self.features[name] = nn.Conv2d(channels, width, 3, padding=1)
+            channels = width
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+        self.requires_grad_(False).eval()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        x = (images - self.mean) / self.std
+        for name in self.names:
+            if name.endswith("_1") and name != "conv1_1":
+                x = F.max_pool2d(x, 2)
+            x = self.features[name](x)
+            if name in self.layers:
+                found[name] = x
+            x = F.relu(x)
+            relu = "relu" + name.removeprefix("conv")
+            if relu in self.layers:
+                found[relu] = x
+        return found
+
+
+def load(layers: Sequence[str], weights: Path | None = None) -> VGG19:
+    """VGG-19 up to the deepest of ``layers`` with the weights of the file ``weights`` (``.safetensors``, or torchvision's ``.pth``).
+
+    Without ``weights`` torchvision's file (548 MB) is downloaded once into torch's cache and its hash checked. Raises ``LimnerError`` where
+    the file cannot be read or lacks a layer.
+    """
+    network = VGG19(layers)
+    path = weights or _download()
+    state = _read(path)
+    there = [name for name, index in CONVOLUTIONS.items() if f"features.{index}.weight" in state]
+    missing = [name for name in network.names if name not in there]
+    if missing:
+        # What ends in the file's last convolution may still be wanted before or after its ReLU: both are there.
+        reach = f"reaches as far as relu{there[-1].removeprefix('conv')}" if there else "holds none of VGG-19's layers"
+        wanted = ", ".join(sorted(layer for layer in network.layers if layer[4:] not in {name[4:] for name in there}))
+        raise LimnerError(
+            f"The VGG-19 weights {path} cannot give {wanted}: the file {reach}. Give a whole VGG-19 with --vgg, or choose layers that "
+            "it has (--preset pyramid needs nothing beyond relu3_3)."
+        )
+    for name in network.names:
+        convolution = network.features[name]
+        assert isinstance(convolution, nn.Conv2d)
+        index = CONVOLUTIONS[name]
+        convolution.load_state_dict({"weight": state[f"features.{index}.weight"], "bias": state[f"features.{index}.bias"]})
+    return network
+
+
+def _download() -> Path:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL).name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX)
+        except (OSError, RuntimeError) as error:
+            raise LimnerError(
+                f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with --vgg FILE."
+            ) from error
+    return path
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise LimnerError(f"There are no VGG-19 weights at {path}: leave --vgg out to download them, or name the file that holds them.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader has its own set of exceptions for a file that is not what it expects
+        raise LimnerError(f"The VGG-19 weights {path} cannot be read ({error}): download the file anew.") from error
+    if not isinstance(state, dict):
+        raise LimnerError(f"The VGG-19 weights {path} hold no table of tensors: give torchvision's vgg19-dcbb9e9d.pth.")
+    return state

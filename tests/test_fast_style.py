@@ -1,0 +1,70 @@
+"""Fast neural style against its paper: parameters, losses, and a training that learns."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from limner.methods import fast_style
+
+
+@pytest.mark.parametrize(("width", "parameters"), [("full", 1_679_235), ("half", 424_899), ("quarter", 108_771)])
+def test_parameters(width: str, parameters: int) -> None:
+    """Full width, counted by hand from the supplement's table: convolutions with bias, and two numbers a channel for each norm."""
+    network = fast_style.build(fast_style.Config(Path(), Path(), width=width))  # type: ignore[arg-type]
+    c = {"full": 32, "half": 16, "quarter": 8}[width]
+    shapes = [(3, c, 9), (c, 2 * c, 3), (2 * c, 4 * c, 3), *[(4 * c, 4 * c, 3)] * 10, (4 * c, 2 * c, 3), (2 * c, c, 3)]
+    by_hand = sum(i * o * k * k + o + 2 * o for i, o, k in shapes) + c * 3 * 81 + 3
+    assert sum(p.numel() for p in network.parameters()) == by_hand == parameters
+
+
+def test_gram_matrix_by_hand() -> None:
+    feature = torch.tensor([[[[1.0, 2.0]], [[3.0, -1.0]]]])  # one picture, two channels, 1 x 2 pixels
+    (gram,) = fast_style.gram_matrix(feature)
+    assert torch.allclose(gram, torch.tensor([[[2.5, 0.5], [0.5, 5.0]]]))
+
+
+def test_moments_hold_what_the_gram_matrix_holds() -> None:
+    feature = torch.randn(2, 5, 7, 9)
+    mean, covariance = fast_style.moments(feature)
+    (gram,) = fast_style.gram_matrix(feature)
+    assert torch.allclose(covariance + mean @ mean.transpose(1, 2), gram, atol=1e-5)
+    assert torch.allclose(covariance[1], torch.cov(feature[1].flatten(1), correction=0), atol=1e-5)
+
+
+def test_gram_needs_float32() -> None:
+    """Half-precision features must be summed in float32: 1 + 1 + ... stops at 256 in bf16."""
+    (gram,) = fast_style.gram_matrix(torch.ones(1, 1, 64, 64, dtype=torch.bfloat16))
+    assert gram.dtype == torch.float32
+    assert gram.item() == 1.0
+
+
+def test_relative_error_does_not_depend_on_scale() -> None:
+    value, target = torch.rand(2, 3, 4), torch.rand(2, 3, 4)
+    assert torch.allclose(fast_style.relative_error(value, target), fast_style.relative_error(1000 * value, 1000 * target))
+    assert fast_style.relative_error(target, target) == 0
+    assert fast_style.relative_error(torch.zeros(1, 5), torch.ones(1, 5)) == 1
+
+
+def test_total_variation_by_hand() -> None:
+    step = torch.zeros(1, 1, 2, 2)
+    step[..., 1] = 1.0  # one edge between two columns: horizontal differences are 1, vertical ones 0
+    assert fast_style.total_variation(step) == 1.0
+    assert fast_style.total_variation(torch.full((1, 3, 8, 8), 0.7)) == 0
+
+
+def test_style_loss_knows_the_painting(vgg_file: Path) -> None:
+    """Zero for the painting itself, small for its mirror image, large for another picture."""
+    from limner import features
+
+    config = fast_style.Config(Path(), Path(), style_layers=("relu1_1", "relu2_1"), pyramid=2)
+    torch.manual_seed(1)
+    painting = F.interpolate(torch.rand(1, 3, 12, 12), size=96, mode="bicubic").clamp(0, 1)
+    other = torch.rand(1, 3, 96, 96)
+    vgg = features.load(config.style_layers, vgg_file)
+    loss = fast_style.StyleLoss(vgg, config, painting)
+    with torch.no_grad():
+        itself, mirror, far = (loss(x, vgg(x)).item() for x in (painting, painting.flip(3), other))
+    assert itself < 1e-8
+    assert mirror < 0.2 * far
