@@ -1,0 +1,37 @@
+"""Limner turns photographs into cartoons and paintings, and trains new styles.
+
+>>> import limner
+>>> limner.load("starry-night")("photo.jpg")  # doctest: +SKIP
+'photo.starry-night.jpg'
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import LimnerError
+from limner.version import __version__
+
+if TYPE_CHECKING:
+    from limner.card import Card
+    from limner.style import Style, load
+
+__all__ = ["Card", "LimnerError", "Style", "__version__", "load", "styles"]
+
+
+def styles() -> "list[Card]":
+    """Cards of the bundled styles."""
+    from limner import gallery
+
+    return gallery.cards()
+
+
+def __getattr__(name: str) -> Any:
+    # Names that need numpy and Pillow are fetched when they are first used: importing Limner must cost next to nothing.
+    if name in ("Style", "load"):
+        from limner import style
+
+        return getattr(style, name)
+    if name == "Card":
+        from limner.card import Card
+
+        return Card
+    raise AttributeError(f"module 'limner' has no attribute {name!r}")

@@ -1,0 +1,50 @@
+"""Engines that run a style file. Each module offers ``open_style(path, device, precision)``; it is imported only when it is chosen."""
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.errors import LimnerError
+
+Array = NDArray[np.float32]
+Engine = Callable[[Array], Array]
+"""float32 NCHW RGB in [0, 1] to the same; height and width as the card asks."""
+
+Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
+Device = Literal["auto", "cpu", "gpu"]
+Precision = Literal["auto", "float32"]
+
+_PACKAGES = {
+    "openvino": ("openvino", "pip install openvino"),
+    "onnxruntime": ("onnxruntime", "pip install 'limner[onnxruntime]'"),
+    "torch": ("torch", "pip install 'limner[train]'"),
+}
+
+
+def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto", precision: Precision = "auto") -> Engine:
+    """Open a style file. ``auto`` means OpenVINO on the CPU, and on a GPU whichever installed engine reaches one.
+
+    OpenVINO and torch compute in bf16 where the hardware is made for it, unless ``precision`` is float32. Raises ``LimnerError`` where the
+    engine is not installed, the device is not there, or the file is damaged.
+    """
+    if runtime == "auto":
+        runtime = "openvino" if device != "gpu" else _for_gpu()
+    package, command = _PACKAGES[runtime]
+    if importlib.util.find_spec(package) is None:
+        raise LimnerError(f"The runtime {runtime} is not installed: {command}, or leave --runtime out.")
+    engine: Engine = importlib.import_module(f"limner.runtimes.{runtime}_engine").open_style(path, device, precision)
+    return engine
+
+
+def _for_gpu() -> Runtime:
+    """The first installed engine that finds a GPU; OpenVINO, which then says that there is none, where none does."""
+    candidates: tuple[Runtime, ...] = ("torch", "onnxruntime")
+    for name in candidates:
+        if importlib.util.find_spec(_PACKAGES[name][0]) and importlib.import_module(f"limner.runtimes.{name}_engine").has_gpu():
+            return name
+    return "openvino"

@@ -1,0 +1,49 @@
+"""PyTorch, from the weights that lie beside a style file (.safetensors): for GPUs where torch is installed anyway."""
+
+import importlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from limner.card import KEY, Card
+from limner.errors import LimnerError
+from limner.runtimes import Array, Device, Engine, Precision
+
+
+def has_gpu() -> bool:
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def open_style(path: Path, device: Device, precision: Precision) -> Engine:
+    weights = path.with_suffix(".safetensors")
+    if not weights.is_file():
+        raise LimnerError(
+            f"The torch runtime needs the weights {weights}, which are not there: put them beside the style file, or leave --runtime out."
+        )
+    target = _device(device)
+    try:
+        with safe_open(weights, framework="pt") as file:
+            card = Card.from_json(file.metadata()[KEY])
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise LimnerError(f"{weights} is damaged, or not the weights of a style: make it anew with `limner export`.") from error
+    network = importlib.import_module(f"limner.methods.{card.method}").Generator(**card.network)
+    network.load_state_dict(state)
+    network.to(target, memory_format=torch.channels_last).eval()
+    bf16 = precision == "auto" and target.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+    def run(image: Array) -> Array:
+        with torch.inference_mode(), torch.autocast(target.type, torch.bfloat16, enabled=bf16):
+            stylized: Array = network(torch.from_numpy(image).to(target)).float().cpu().numpy()
+        return stylized
+
+    return run
+
+
+def _device(device: Device) -> torch.device:
+    if device == "cpu" or (device == "auto" and not has_gpu()):
+        return torch.device("cpu")
+    if not has_gpu():
+        raise LimnerError("torch finds no GPU here: install a torch build for yours, or leave --device out.")
+    return torch.device("cuda" if torch.cuda.is_available() else "mps")

@@ -1,0 +1,118 @@
+"""Style: a style file that you can call."""
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limner import blend, card, gallery, image, runtimes
+from limner.errors import LimnerError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Style:
+    """A style, ready to paint. Open one with ``limner.load``.
+
+    The engine that runs it is opened at the first picture.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        runtime: runtimes.Runtime = "auto",
+        device: runtimes.Device = "auto",
+        precision: runtimes.Precision = "auto",
+    ) -> None:
+        self.path = path
+        self.card = card.read(path)
+        self._runtime, self._device, self._precision = runtime, device, precision
+        self._engine: runtimes.Engine | None = None
+
+    def __repr__(self) -> str:
+        return f"Style({self.card.name!r})"
+
+    @overload
+    def __call__(self, picture: "Image.Image", *, strength: float = ..., keep_colors: bool = ...) -> "Image.Image": ...
+    @overload
+    def __call__(self, picture: Path, *, strength: float = ..., keep_colors: bool = ...) -> Path: ...
+    @overload
+    def __call__(self, picture: str, *, strength: float = ..., keep_colors: bool = ...) -> str: ...
+    @overload
+    def __call__(self, picture: NDArray[Any], *, strength: float = ..., keep_colors: bool = ...) -> NDArray[Any]: ...
+    def __call__(
+        self, picture: "Image.Image | Path | str | NDArray[Any]", *, strength: float = 1.0, keep_colors: bool = False
+    ) -> "Image.Image | Path | str | NDArray[Any]":
+        """Paint ``picture``; the same type comes back: a PIL image, an array (uint8 or uint16, HWC RGB or RGBA), or a path.
+
+        A path gives the path of a new file beside it, ``photo.starry-night.jpg`` for ``photo.jpg``. Size, alpha and bit depth are kept.
+        ``strength`` goes from 0, the photograph itself, to 1; ``keep_colors`` keeps the photograph's colours under the style's strokes.
+        Raises ``LimnerError`` where the picture cannot be read or painted.
+        """
+        if isinstance(picture, np.ndarray):
+            return self._paint_array(picture, strength, keep_colors)
+        if isinstance(picture, str | PathLike):
+            source = Path(picture)
+            target = default_output(source, self.card.name)
+            image.write(self.paint(image.read(source), strength=strength, keep_colors=keep_colors), target)
+            return str(target) if isinstance(picture, str) else target
+        return image.to_pil(self.paint(image.from_pil(picture), strength=strength, keep_colors=keep_colors))
+
+    def paint(self, picture: image.Picture, *, strength: float = 1.0, keep_colors: bool = False) -> image.Picture:
+        """Paint a picture that ``limner.image`` has read; metadata and alpha go along."""
+        return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors))
+
+    def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool) -> NDArray[Any]:
+        if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or array.shape[2] not in (3, 4):
+            raise LimnerError(
+                f"An array of {array.dtype}, shape {array.shape}, is not a picture: give uint8 or uint16, height x width x 3 (or 4)."
+            )
+        painted = self._paint(array[..., :3], strength, keep_colors)
+        return painted if array.shape[2] == 3 else np.concatenate([painted, array[..., 3:]], axis=2)
+
+    def _paint(self, pixels: Pixels, strength: float, keep_colors: bool) -> Pixels:
+        if not 0 <= strength <= 1:
+            raise LimnerError(f"A strength of {strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
+        if strength == 0:
+            return pixels.copy()
+        photo = image.to_float(pixels)
+        stylized = self._run(photo)
+        if keep_colors or strength < 1:
+            before, after = photo[0].transpose(1, 2, 0), stylized[0].transpose(1, 2, 0)
+            if keep_colors:
+                after = blend.keep_colors(before, after)
+            stylized = blend.strength(before, after, strength).transpose(2, 0, 1)[None]
+        return image.from_float(stylized, pixels.dtype)
+
+    def _run(self, photo: runtimes.Array) -> runtimes.Array:
+        """The network on a photo of any size: padded by reflection to what the network takes, cropped back."""
+        if self._engine is None:
+            self._engine = runtimes.open_style(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
+        height, width = photo.shape[2:]
+        more = [(0, 0), (0, 0), (0, self._padding(height)), (0, self._padding(width))]
+        padded = np.pad(photo, more, mode="reflect") if any(after for _, after in more) else photo
+        return self._engine(padded)[:, :, :height, :width]
+
+    def _padding(self, side: int) -> int:
+        multiple = self.card.multiple_of
+        return max(-(-side // multiple) * multiple, -(-self.card.min_side // multiple) * multiple) - side
+
+
+def load(style: str | PathLike[str] = "", *, runtime: runtimes.Runtime = "auto", device: runtimes.Device = "auto") -> Style:
+    """Open a style: the name of a bundled one, or the path of a style file; the default one if nothing is named.
+
+    Raises ``LimnerError`` where there is no such style, or the file is not one.
+    """
+    return Style(gallery.find(str(style) or gallery.default()), runtime=runtime, device=device)
+
+
+def default_output(picture: Path, style_name: str) -> Path:
+    """``photo.starry-night.jpg`` beside ``photo.jpg``; formats that Limner reads but does not write become PNG."""
+    suffix = picture.suffix if picture.suffix.lower() in image.WRITABLE else ".png"
+    return picture.with_name(f"{picture.stem}.{style_name}{suffix}")
