@@ -1,0 +1,140 @@
+"""Training: a method, its options and a run directory in; a style file out."""
+
+import hashlib
+import importlib
+import json
+import logging
+import tomllib
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+import tomli_w
+
+from limner.errors import LimnerError
+from limner.training import export
+from limner.training.run import Options, Run
+
+__all__ = ["Options", "load", "train", "write_style"]
+
+logger = logging.getLogger("limner")
+
+CONFIG = "config.toml"
+
+
+def train(method: str, config: Any, options: Options, *, resume: bool = False) -> Path | None:
+    """Train a style; returns the style file, or None where Ctrl-C ended the run early (its state is saved).
+
+    ``method`` is a module of ``limner.methods``, ``config`` its ``Config``. With ``resume`` the run goes on from its newest checkpoint.
+    Raises ``LimnerError`` where an input is bad or ``options.out`` already holds a run.
+    """
+    module = _module(method)
+    _check_inputs(config)
+    if not resume:
+        if (options.out / CONFIG).exists():
+            raise LimnerError(
+                f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another --out."
+            )
+        _write(method, config, options)
+    run = Run(options, steps=config.steps)
+    network = module.train(config, run)
+    if run.skipped:
+        logger.warning("%d pictures could not be read and were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
+    if run.interrupted:
+        logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
+        return None
+    if not run.accelerator.is_main_process:
+        return None
+    return _export(network, method, config, options, run.done, options.out / "style.onnx")
+
+
+def load(folder: Path) -> tuple[str, Any, Options]:
+    """(method, config, options) of the run in ``folder``. Raises ``LimnerError`` where there is none."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise LimnerError(f"{folder} holds no run (there is no {CONFIG} in it): name the --out directory of a training.")
+    try:
+        table = tomllib.loads(path.read_text())
+        module = _module(table["method"])
+        options = _fill(Options, {**table, "out": str(folder)})
+        return table["method"], _fill(module.Config, table), options
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise LimnerError(f"{path} is not the configuration of a run ({error}): put the original back, or start a new run.") from error
+
+
+def write_style(folder: Path, path: Path) -> Path:
+    """Write the style file of the run in ``folder`` from its newest checkpoint. Raises ``LimnerError`` where there is none."""
+    from limner.training import checkpoint
+
+    method, config, options = load(folder)
+    found = checkpoint.load_newest(folder / "checkpoints")
+    if found is None:
+        raise LimnerError(f"{folder} has no checkpoint yet: train on with `limner train --resume {folder}`.")
+    step, state = found
+    network = _module(method).build(config)
+    # The averaged weights are the style: see AveragedModel in each method.
+    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name != "n_averaged"}
+    network.load_state_dict(weights)
+    return _export(network, method, config, options, step, path)
+
+
+def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path) -> Path:
+    recipe = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    about = {
+        "name": options.name or options.out.resolve().name,
+        "title": options.title or (options.name or options.out.resolve().name).replace("-", " ").capitalize(),
+        "method": method,
+        "best_short_side": getattr(config, "style_size", config.image_size),
+        "licence": options.licence,
+        "authors": options.authors,
+        "description": options.description,
+        "trained_on": list(options.trained_on),
+        "steps": step,
+        "recipe": options.recipe,
+        "recipe_sha256": hashlib.sha256(
+            json.dumps({"method": method, "seed": options.seed, **recipe}, sort_keys=True).encode()
+        ).hexdigest(),
+    }
+    export.write(network, about, path)
+    logger.info("style file: %s", path)
+    return path
+
+
+def _module(method: str) -> ModuleType:
+    return importlib.import_module(f"limner.methods.{method}")
+
+
+def _check_inputs(config: Any) -> None:
+    """Say at once, not after an hour, that something named is not there."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Path) and not value.exists():
+            raise LimnerError(f"There is no {value}: check --{field.name.replace('_', '-')}.")
+
+
+def _write(method: str, config: Any, options: Options) -> None:
+    """The resolved configuration, as a file that ``--config`` takes."""
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        table = {"method": method, **asdict(config), **asdict(options)}
+        del table["out"]
+        plain = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in table.items() if value is not None}
+        (options.out / CONFIG).write_text(tomli_w.dumps(plain))
+    except OSError as error:
+        raise LimnerError(f"The run directory {options.out} cannot be written ({error.strerror}): name another with --out.") from error
+
+
+def _fill(cls: Any, table: dict[str, Any]) -> Any:
+    """A dataclass of options from the entries of a TOML table that it knows."""
+    hints = get_type_hints(cls)
+    values = {}
+    for field in fields(cls):
+        if field.name in table:
+            value, hint = table[field.name], hints[field.name]
+            if hint in (Path, Path | None):
+                value = Path(value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            values[field.name] = value
+    return cls(**values)

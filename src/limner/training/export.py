@@ -1,0 +1,150 @@
+"""Export: a trained network becomes a style file (.onnx) and, beside it, the same weights for fine-tuning (.safetensors)."""
+
+import copy
+import hashlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from limner import runtimes
+from limner.card import KEY, Card
+from limner.errors import LimnerError
+from limner.methods import StyleNetwork
+from limner.version import __version__
+
+PARITY_TOLERANCE = 1 / 255
+PARITY_SIZE = (67, 101)
+
+
+def write(network: StyleNetwork, about: dict[str, Any], path: Path) -> Card:
+    """Write ``network`` as the style file ``path`` and its weights as ``path`` with ``.safetensors``; returns the card.
+
+    ``network`` maps float32 NCHW RGB in [0, 1] to the same and tells ``arguments``, ``multiple_of``, ``min_side`` and ``receptive_field``;
+    ``about`` holds the card's other entries. Weights are stored in half precision. The file is opened again and must give what torch
+    gives to within 1/255; both files appear whole or not at all. Raises ``LimnerError`` otherwise.
+    """
+    network = copy.deepcopy(network)
+    network.cpu().float().eval().requires_grad_(False)
+    with torch.no_grad():
+        for tensor in network.state_dict().values():
+            tensor.copy_(tensor.half())  # both files hold the same rounded weights, and the check below sees them too
+    weights = {name: tensor.half().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    card = Card(
+        network=dict(network.arguments),
+        multiple_of=network.multiple_of,
+        min_side=network.min_side,
+        receptive_field=network.receptive_field,
+        parameters=sum(tensor.numel() for tensor in weights.values()),
+        weights_sha256=_hash(weights),
+        limner_version=__version__,
+        **about,
+    )
+    model = _to_onnx(network)
+    helper.set_model_props(model, {KEY: card.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    with tempfile.TemporaryDirectory(prefix="limner-") as folder:
+        trial = Path(folder) / "style.onnx"
+        onnx.save(model, trial)
+        _check_parity(network, trial, card)
+    _atomically(path, lambda beside: onnx.save(model, beside))
+    _atomically(path.with_suffix(".safetensors"), lambda beside: save_file(weights, beside, {"format": "pt", KEY: card.to_json()}))
+    return card
+
+
+def _to_onnx(network: nn.Module) -> onnx.ModelProto:
+    network = _with_instance_norm(network)
+    dynamic = torch.export.Dim.DYNAMIC
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations
+            program = torch.onnx.export(
+                network,
+                (torch.rand(2, 3, 64, 96),),
+                input_names=["image"],
+                output_names=["stylized"],
+                dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+                dynamo=True,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+    assert program is not None
+    graph = program.model_proto.graph
+    nodes = [helper.make_node(n.op_type, n.input, n.output, name=n.output[0], domain=n.domain) for n in graph.node]
+    for node, old in zip(nodes, graph.node, strict=True):
+        node.attribute.extend(old.attribute)
+    # A graph of our own: the exporter's carries the paths and names of the Python sources along.
+    kept = [tensor for tensor in graph.initializer if not _is_weight(tensor)]
+    halves, casts = [], []
+    for tensor in graph.initializer:
+        if _is_weight(tensor):
+            halves.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"))
+            casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], name=tensor.name, to=TensorProto.FLOAT))
+    shape = ["batch", 3, "height", "width"]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "stylized")]
+    clean = helper.make_graph(casts + nodes, "style", ends[:1], ends[1:], kept + halves)
+    opset = next(entry.version for entry in program.model_proto.opset_import if not entry.domain)
+    return helper.make_model(clean, opset_imports=[helper.make_opsetid("", opset)], ir_version=10, producer_name="limner")
+
+
+def _is_weight(tensor: TensorProto) -> bool:
+    return bool(tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 1)
+
+
+def _with_instance_norm(network: nn.Module) -> nn.Module:
+    """A copy in which a GroupNorm with a group per channel is what it means: an InstanceNorm, which exports as one node."""
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.GroupNorm) and child.num_groups == child.num_channels:
+                same = nn.InstanceNorm2d(child.num_channels, child.eps, affine=child.affine)
+                same.load_state_dict(child.state_dict())
+                setattr(module, name, same)
+    return network.eval()
+
+
+def _check_parity(network: nn.Module, path: Path, card: Card) -> None:
+    size = [-(-side // card.multiple_of) * card.multiple_of for side in PARITY_SIZE]
+    picture = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network(picture).numpy()
+    run = runtimes.open_style(path, runtime="openvino", precision="float32")
+    difference = float(np.abs(run(picture.numpy()) - expected).max())
+    if difference > PARITY_TOLERANCE:
+        raise LimnerError(
+            f"The exported style differs from the trained one by {difference * 255:.1f}/255: please report it, with the run's config.toml."
+        )
+
+
+def _hash(weights: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in weights.items():
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _atomically(path: Path, save: Callable[[Path], Any]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise LimnerError(f"The style file {path} cannot be written ({error.strerror}): name another place.") from error
+    finally:
+        beside.unlink(missing_ok=True)
