@@ -1,0 +1,280 @@
+"""The command line. Nothing heavy is imported before it is known what is wanted."""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+
+from limner.batch import Options
+from limner.errors import LimnerError
+from limner.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = App(
+    name="limner",
+    help="Turns photographs into cartoons and paintings, and trains new styles.",
+    version=__version__,
+    help_format="markdown",
+    default_parameter=Parameter(negative=()),
+)
+TRAIN_HELP = """Train a style of your own.
+
+`limner train METHOD ...` starts a run, `limner train --resume RUN` goes on with one. `--config FILE` takes options from a TOML file (a
+recipe, or a run's config.toml) and `--preset NAME` from the method's presets; flags override both.
+"""
+Flat = Annotated[Options, Parameter(name="*")]
+
+
+@app.command
+def apply(inputs: list[Path], *, out: Annotated[Path | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
+    """Paint photographs with a style.
+
+    Parameters
+    ----------
+    inputs
+        Pictures, or folders of pictures (searched at any depth).
+    out
+        Where to write: a file for a single picture, else a folder. By default beside the photograph, as photo.starry-night.jpg.
+    """
+    from limner import batch
+
+    failed = 0
+    for _, error in batch.run(inputs, out, options, _say):
+        if error is not None:
+            _complain(str(error))
+            failed += 1
+    return 2 if failed else 0
+
+
+@app.command
+def styles(name: str = "", *, names: bool = False) -> int:
+    """List the bundled styles, or show one style's card.
+
+    Parameters
+    ----------
+    name
+        A bundled style, or a style file.
+    names
+        Print the names alone, for scripts.
+    """
+    from limner import card, gallery
+
+    if names:
+        _say("\n".join(gallery.names()))
+    elif name:
+        _show_card(card.read(gallery.find(name)))
+    else:
+        table = [(style.name, style.title, style.description) for style in gallery.cards()]
+        widths = [max(len(row[column]) for row in table) for column in range(2)]
+        for row in table:
+            _say(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}")
+    return 0
+
+
+@app.command
+def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")]) -> int:
+    """Write the style file of a training run, from its newest checkpoint.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    out
+        The style file to write, e.g. my-style.onnx.
+    """
+    _need_torch()
+    from limner import training
+
+    _say(str(training.write_style(run, out)))
+    return 0
+
+
+def _train_app(rest: list[str]) -> tuple[App, list[str]]:
+    """`limner train` with one command for each method. ``--config`` and ``--preset`` become defaults that flags override."""
+    train = App(name="limner train", help=TRAIN_HELP, help_format="markdown", default_parameter=Parameter(negative=()), version_flags=())
+    rest, config = _take(rest, "--config")
+    rest, preset = _take(rest, "--preset")
+    defaults: dict[str, Any] = {}
+    if config is not None:
+        defaults = _read_config(Path(config))
+        method = str(defaults.pop("method", "")).replace("_", "-")
+        if not rest or rest[0].startswith("-"):
+            rest = [method, *rest]
+    chosen = rest[0] if rest else ""
+    for method in method_names():
+        name = method.replace("_", "-")
+        if name == chosen:  # only the chosen one is imported: it brings torch along
+            _need_torch()
+            module = importlib.import_module(f"limner.methods.{method}")
+            if preset is not None:
+                if preset not in module.Config.PRESETS:
+                    raise LimnerError(f"{name} has no preset {preset!r}: there is {', '.join(module.Config.PRESETS)}.")
+                defaults = {**defaults, **module.Config.PRESETS[preset]}
+            train.command(_train_command(method, module), name=name)
+            if defaults:
+                table = {key.replace("_", "-"): value for key, value in defaults.items()}
+                train[name].config = (Dict(table, use_commands_as_keys=False, source=config or f"preset {preset}"),)
+        else:
+            train.command(lambda: 0, name=name, help=f"Train with the method {name}: `limner train {name} --help` lists its options.")
+    return train, rest
+
+
+def _train_command(method: str, module: Any) -> Callable[..., int]:
+    from limner.training import Options as RunOptions
+
+    def command(*, config, options) -> int:  # type: ignore[no-untyped-def]
+        from limner import training
+
+        return _train(training, method, config, options)
+
+    command.__doc__ = (module.__doc__ or "").split("\n\n")[0]
+    command.__annotations__ = {
+        "config": Annotated[module.Config, Parameter(name="*")],
+        "options": Annotated[RunOptions, Parameter(name="*")],
+        "return": int,
+    }
+    return command
+
+
+def _train(training: Any, method: str, config: Any, options: Any, *, resume: bool = False) -> int:
+    _log_to_stderr()
+    path = training.train(method, config, options, resume=resume)
+    if path is None:
+        return 130
+    _say(str(path))
+    return 0
+
+
+def _resume(folder: Path) -> int:
+    _need_torch()
+    from limner import training
+
+    method, config, options = training.load(folder)
+    return _train(training, method, config, replace(options, out=folder), resume=True)
+
+
+def method_names() -> list[str]:
+    """Names of the modules in ``limner.methods``, found without importing them."""
+    folder = Path(__file__).parent / "methods"
+    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+
+
+def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:
+    """``words`` without ``flag VALUE`` (or ``flag=VALUE``), and the value."""
+    for i, word in enumerate(words):
+        if word == flag:
+            if i + 1 == len(words):
+                raise LimnerError(f"{flag} needs a value.")
+            return words[:i] + words[i + 2 :], words[i + 1]
+        if word.startswith(flag + "="):
+            return words[:i] + words[i + 1 :], word.removeprefix(flag + "=")
+    return words, None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise LimnerError(f"The configuration {path} cannot be read ({error.strerror}): name a file that is there.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise LimnerError(f"The configuration {path} is not TOML: {error}.") from error
+
+
+def _show_card(card: Any) -> None:
+    _say(f"{card.title} ({card.name})")
+    if card.description:
+        _say(card.description)
+    facts = {
+        "method": card.method.replace("_", "-"),
+        "licence": card.licence,
+        "authors": card.authors,
+        "trained on": "\n".join(card.trained_on),
+        "steps": f"{card.steps:,}",
+        "recipe": card.recipe,
+        "parameters": f"{card.parameters:,}",
+        "best short side": f"{card.best_short_side} px",
+        "receptive field": f"{card.receptive_field} px",
+        "weights sha256": card.weights_sha256,
+        "limner": card.limner_version,
+    }
+    for name, value in facts.items():
+        if value:
+            _say(f"  {name:16}" + value.replace("\n", "\n" + 18 * " "))
+
+
+def _need_torch() -> None:
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("accelerate") is None:
+        raise LimnerError("Training needs the extra packages of limner[train]: pip install 'limner[train]'.")
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    from rich.logging import RichHandler
+
+    console = _stderr()
+    plain: dict[str, Any] = {"show_time": True, "show_level": False, "show_path": False, "markup": False, "highlighter": None}
+    logger = logging.getLogger("limner")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [RichHandler(console=console, **plain)]
+
+
+def _stderr() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _say(text: str) -> None:
+    print(text)
+
+
+def _complain(sentence: str) -> None:
+    print(f"limner: {sentence}", file=sys.stderr)
+
+
+def main(words: list[str] | None = None) -> None:
+    """The console script: exit code 0, 2 after bad input (told in one sentence each), 130 after Ctrl-C."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        sys.exit(_dispatch(words))
+    except LimnerError as error:
+        _complain(str(error))
+    except CycloptsError as error:
+        _complain(" ".join(str(error).split()) + " (`limner --help` tells more.)")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(2)
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["train"]:
+        rest, folder = _take(words[1:], "--resume")
+        if folder is not None:
+            if rest:
+                raise LimnerError(f"--resume goes on with the run's own options: leave {' '.join(rest)} out.")
+            return _resume(Path(folder))
+        train, rest = _train_app(rest)
+        return _call(train, rest)
+    return _call(app, words)
+
+
+def _call(application: App, words: list[str]) -> int:
+    result = application(words, exit_on_error=False, print_error=False, result_action="return_value")
+    return result if isinstance(result, int) else 0
+
+
+@app.command(name="train", help="Train a style of your own: `limner train --help` lists the methods.")
+def _train_listed() -> int:
+    """Only for the list of commands: ``_dispatch`` takes `limner train` before it comes here."""
+    return 0

@@ -1,0 +1,89 @@
+"""Who imports whom, and what is not loaded before it is needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "limner"
+HEAVY = {"torch", "openvino", "onnxruntime"}
+PICTURES = {"image", "formats", "icc"}
+
+# Each part of the house, and the parts of it that a part must never import.
+FORBIDDEN = {
+    "methods": {"training", *PICTURES, "cli", "batch", "style", "runtimes"},
+    "features.py": {"training", *PICTURES, "cli", "batch", "style", "runtimes", "methods"},
+    "image.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
+    "formats.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "image"},
+    "icc.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", *PICTURES},
+    "card.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
+    "style.py": {"training", "methods", "features", "cli", "batch"},
+    "blend.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES, "card"},
+    "batch.py": {"training", "methods", "features", "cli"},
+    "runtimes": {"training", "features", "cli", "batch", "style", *PICTURES},
+    "training": {"cli", "batch", "style"},
+}
+
+
+def imported_parts(code: str) -> set[str]:
+    """Parts of Limner that ``code`` imports, anywhere in it."""
+    parts = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("limner.")}
+    return parts
+
+
+def trespasses(part: str, code: str) -> set[str]:
+    return imported_parts(code) & FORBIDDEN[part]
+
+
+@pytest.mark.parametrize("part", sorted(FORBIDDEN))
+def test_no_part_imports_what_it_must_not(part: str) -> None:
+    place = SOURCE / part
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    assert files
+    for file in files:
+        assert not trespasses(part, file.read_text()), file
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from limner.training import run",
+        "import limner.cli",
+        "from limner import style",
+        "def f():\n    from limner import image",
+    ],
+)
+def test_a_planted_import_is_found(planted: str) -> None:
+    assert trespasses("methods", planted)
+
+
+def loaded_after(code: str) -> set[str]:
+    names = "{n.split('.')[0] for n in sys.modules} | {n for n in sys.modules if n.startswith('limner.')}"
+    program = f"import sys\n{code}\nprint(*{names})"
+    return set(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split())
+
+
+def test_importing_limner_loads_no_engine() -> None:
+    assert not loaded_after("import limner") & (HEAVY | {"numpy"})
+
+
+def test_help_loads_no_engine() -> None:
+    code = "from limner.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert not stop.code"
+    assert not loaded_after(code) & HEAVY
+
+
+def test_applying_loads_no_torch_and_no_method(style_file: Path) -> None:
+    code = f"import limner, numpy\nlimner.load({str(style_file)!r})(numpy.zeros((20, 20, 3), numpy.uint8))"
+    loaded = loaded_after(code)
+    assert "openvino" in loaded
+    assert not loaded & {"torch", "onnxruntime", "onnx", "limner.methods", "limner.training", "limner.features"}
