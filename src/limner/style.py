@@ -1,5 +1,6 @@
 """Style: a style file that you can call."""
 
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,6 +13,10 @@ from limner.errors import LimnerError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+BORDER = 16
+"""Pixels by which a picture is continued, by reflection, on every side before it is painted. At its own edges a network paints weaker
+strokes (a sixth to a quarter less contrast in the outermost six pixels): that is cut off again."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -64,6 +69,12 @@ class Style:
             return str(target) if isinstance(picture, str) else target
         return image.to_pil(self.paint(image.from_pil(picture), strength=strength, keep_colors=keep_colors))
 
+    def open(self) -> runtimes.Engine:
+        """Open the engine now, and not at the first picture. Raises ``LimnerError`` where it is not installed or cannot read the file."""
+        if self._engine is None:
+            self._engine = runtimes.open_style(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
+        return self._engine
+
     def paint(self, picture: image.Picture, *, strength: float = 1.0, keep_colors: bool = False) -> image.Picture:
         """Paint a picture that ``limner.image`` has read; metadata and alpha go along."""
         return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors))
@@ -92,16 +103,22 @@ class Style:
 
     def _run(self, photo: runtimes.Array) -> runtimes.Array:
         """The network on a photo of any size: padded by reflection to what the network takes, cropped back."""
-        if self._engine is None:
-            self._engine = runtimes.open_style(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
+        engine = self.open()
         height, width = photo.shape[2:]
-        more = [(0, 0), (0, 0), (0, self._padding(height)), (0, self._padding(width))]
-        padded = np.pad(photo, more, mode="reflect") if any(after for _, after in more) else photo
-        return self._engine(padded)[:, :, :height, :width]
+        more = [(0, 0), (0, 0), (BORDER, BORDER + self._padding(height)), (BORDER, BORDER + self._padding(width))]
+        padded = np.pad(photo, more, mode="reflect")
+        try:
+            return engine(padded)[:, :, BORDER : BORDER + height, BORDER : BORDER + width]
+        except (RuntimeError, MemoryError) as error:  # what the engines raise when memory ends
+            raise LimnerError(
+                f"A picture of {width} x {height} pixels could not be painted here ({_first_line(error)}): "
+                "make it smaller with --max-size, or use a machine with more memory."
+            ) from error
 
     def _padding(self, side: int) -> int:
-        multiple = self.card.multiple_of
-        return max(-(-side // multiple) * multiple, -(-self.card.min_side // multiple) * multiple) - side
+        """What ``side``, with its borders, lacks to a size that the network takes."""
+        multiple, whole = self.card.multiple_of, side + 2 * BORDER
+        return max(-(-whole // multiple), -(-self.card.min_side // multiple)) * multiple - whole
 
 
 def load(style: str | PathLike[str] = "", *, runtime: runtimes.Runtime = "auto", device: runtimes.Device = "auto") -> Style:
@@ -110,6 +127,28 @@ def load(style: str | PathLike[str] = "", *, runtime: runtimes.Runtime = "auto",
     Raises ``LimnerError`` where there is no such style, or the file is not one.
     """
     return Style(gallery.find(str(style) or gallery.default()), runtime=runtime, device=device)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+_loaded = cache(load)
+
+
+@overload
+def stylize(picture: "Image.Image", style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> "Image.Image": ...
+@overload
+def stylize(picture: Path, style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> Path: ...
+@overload
+def stylize(picture: str, style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> str: ...
+@overload
+def stylize(picture: NDArray[Any], style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> NDArray[Any]: ...
+def stylize(
+    picture: "Image.Image | Path | str | NDArray[Any]", style: str = "", *, strength: float = 1.0, keep_colors: bool = False
+) -> "Image.Image | Path | str | NDArray[Any]":
+    """Paint one picture: ``load(style)(picture, ...)`` in one call. Styles stay open for the next call."""
+    return _loaded(style)(picture, strength=strength, keep_colors=keep_colors)
 
 
 def default_output(picture: Path, style_name: str) -> Path:

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 
 @cache
 def _table() -> dict[str, str | list[str]]:
-    return tomllib.loads((FOLDER / "gallery.toml").read_text())
+    return tomllib.loads((FOLDER / "gallery.toml").read_text(encoding="utf-8"))
 
 
 def default() -> str:
