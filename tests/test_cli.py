@@ -68,9 +68,10 @@ def test_strength_zero_returns_the_photo(limner: Call, tmp_path: Path, style_fil
 def test_what_is_there_is_kept_unless_overwritten(limner: Call, photo: Path, style_file: Path) -> None:
     target = photo.with_name("photo.tiny.jpg")
     target.write_bytes(b"precious")
-    code, out, _ = limner("apply", photo, "-s", style_file)
+    code, out, err = limner("apply", photo, "-s", style_file)
     assert code == 0
-    assert "--overwrite" in out
+    assert out.strip() == str(target)
+    assert "--overwrite" in err
     assert target.read_bytes() == b"precious"
     assert limner("apply", photo, "-s", style_file, "--overwrite")[0] == 0
     assert pixels(target).shape == (48, 64, 3)
@@ -96,6 +97,25 @@ def test_painting_a_folder_twice_does_not_paint_the_paintings(limner: Call, phot
     assert sorted(before) == ["photo.jpg", "photo.tiny.jpg"]
     limner("apply", photo.parent, "-s", style_file, "--overwrite")
     assert tree(photo.parent) == before
+
+
+def test_paintings_in_one_style_are_no_photos_for_another(limner: Call, photo: Path, style_file: Path) -> None:
+    from limner import gallery
+
+    Image.fromarray(make_photo(20, 20)).save(photo.with_name(f"photo.{gallery.names()[0]}.jpg"))
+    Image.fromarray(make_photo(20, 20)).save(photo.with_name(f"orphan.{gallery.names()[0]}.jpg"))
+    limner("apply", photo.parent, "-s", style_file)
+    made = sorted(name for name in tree(photo.parent) if name.endswith(".tiny.jpg"))
+    assert made == [f"orphan.{gallery.names()[0]}.tiny.jpg", "photo.tiny.jpg"]
+
+
+def test_strength_zero_is_the_file_itself_whatever_its_profile(limner: Call, tmp_path: Path, style_file: Path) -> None:
+    from tests.test_image import P3
+
+    source, target = tmp_path / "phone.jpg", tmp_path / "same.jpg"
+    Image.new("RGB", (32, 32), (30, 220, 40)).save(source, icc_profile=P3, quality=80)
+    assert limner("apply", source, "-o", target, "-s", style_file, "--strength", 0)[0] == 0
+    assert target.read_bytes() == source.read_bytes()
 
 
 def test_two_photos_never_become_one_file(limner: Call, tmp_path: Path, style_file: Path) -> None:
@@ -165,6 +185,7 @@ def test_other_bad_inputs(limner: Call, tmp_path: Path, photo: Path, style_file:
         (["apply", photo, "-s", photo], "photo.jpg"),
         (["apply", photo, "-s", style_file, "-o", photo / "below" / "a.jpg"], "photo.jpg"),
         (["apply", photo, "-s", style_file, "-o", tmp_path / "out.xyz"], "out.xyz"),
+        (["apply", photo, photo, "-s", style_file, "-o", tmp_path / "one.jpg"], "one.jpg"),
         (["apply", photo, "-s", style_file, "--strength", "1.5"], "strength"),
         (["apply", photo, "-s", style_file, "--strength", "much"], "strength"),
         (["apply", photo, "-s", style_file, "--max-size", "0"], "max-size"),
@@ -177,6 +198,7 @@ def test_other_bad_inputs(limner: Call, tmp_path: Path, photo: Path, style_file:
         (["train", "--resume", tmp_path / "nothing"], "nothing"),
         (["train", "--config", tmp_path / "none.toml"], "none.toml"),
         (["train", "fast-style", "--preset", "none"], "none"),
+        (["train", "fast-style", "--style-image", photo, "--photos", photo.parent, "--out", tmp_path / "run", "--steps", "0"], "--steps"),
         (["train", "fast-style", "--style-image", photo, "--photos", tmp_path / "none", "--out", tmp_path / "run"], "none"),
     ]
     for words, named in table:

@@ -1,11 +1,13 @@
 """Fast neural style against its paper: parameters, losses, and a training that learns."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from limner.errors import LimnerError
 from limner.methods import fast_style
 
 
@@ -33,11 +35,17 @@ def test_moments_hold_what_the_gram_matrix_holds() -> None:
     assert torch.allclose(covariance[1], torch.cov(feature[1].flatten(1), correction=0), atol=1e-5)
 
 
-def test_gram_needs_float32() -> None:
-    """Half-precision features must be summed in float32: 1 + 1 + ... stops at 256 in bf16."""
-    (gram,) = fast_style.gram_matrix(torch.ones(1, 1, 64, 64, dtype=torch.bfloat16))
-    assert gram.dtype == torch.float32
-    assert gram.item() == 1.0
+def test_statistics_survive_half_precision() -> None:
+    """Summed in bf16, 1 + 1 + ... stops at 256; and a covariance that is left after subtracting the mean's part would drown in rounding."""
+    torch.manual_seed(0)
+    feature = 1 + 0.02 * torch.randn(1, 4, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        (ones,) = fast_style.gram_matrix(torch.ones(1, 1, 64, 64, dtype=torch.bfloat16))
+        mean, covariance = fast_style.moments(feature)
+    assert ones.item() == 1.0
+    exact_mean, exact_covariance = fast_style.moments(feature)
+    assert torch.allclose(mean, exact_mean)
+    assert fast_style.relative_error(covariance, exact_covariance) < 1e-4
 
 
 def test_relative_error_does_not_depend_on_scale() -> None:
@@ -45,6 +53,45 @@ def test_relative_error_does_not_depend_on_scale() -> None:
     assert torch.allclose(fast_style.relative_error(value, target), fast_style.relative_error(1000 * value, 1000 * target))
     assert fast_style.relative_error(target, target) == 0
     assert fast_style.relative_error(torch.zeros(1, 5), torch.ones(1, 5)) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({"steps": 0}, {"batch_size": 0}, {"image_size": 34}, {"image_size": 16}, {"min_scale": 2.0}, {"min_scale": 0.0}),
+        *({"style_size": 0}, {"pyramid": 0}, {"style_layers": ()}, {"learning_rate": 0.0}),
+    ],
+)
+def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+        fast_style.Config(Path(), Path(), **bad)
+
+
+def test_tone_wants_light_and_dark_in_their_places() -> None:
+    torch.manual_seed(0)
+    photo = F.interpolate(torch.rand(2, 3, 6, 6), size=96, mode="bicubic").clamp(0, 1)
+    assert fast_style.tone_difference(photo, photo).item() == pytest.approx(0, abs=1e-5)
+    assert fast_style.tone_difference(0.2 + 0.5 * photo, photo).item() == pytest.approx(0, abs=0.02)  # duller and lighter is as good
+    assert fast_style.tone_difference(1 - photo, photo).item() > 1.5
+    flat = torch.full((1, 3, 96, 96), 0.4, requires_grad=True)
+    loss = fast_style.tone_difference(flat, flat.detach())
+    loss.backward()
+    assert abs(loss.item()) < 1e-3
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
+
+
+def test_a_painting_without_covariance_does_not_drown_everything(vgg_file: Path) -> None:
+    from limner import features
+
+    config = fast_style.Config(Path(), Path(), style_layers=("relu1_1", "relu2_1"))
+    vgg = features.load(config.style_layers, vgg_file)
+    loss = fast_style.StyleLoss(vgg, config, torch.tensor([0.9, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64))
+    for covariance in loss.targets[1::2]:
+        covariance.zero_()  # as in the middle of a flat painting, away from the zeros that VGG-19 pads with
+    photo = F.interpolate(torch.rand(1, 3, 8, 8), size=64, mode="bicubic").clamp(0, 1)
+    with torch.no_grad():
+        assert loss(photo, vgg(photo)).item() < 1000
 
 
 def test_total_variation_by_hand() -> None:

@@ -84,8 +84,11 @@ def test_receptive_field_is_as_the_card_says(method: methods.Method) -> None:
 
 def test_smallest_side_works_and_nothing_smaller(method: methods.Method) -> None:
     network = build(method).eval()
+    smaller = network.min_side - network.multiple_of
     with torch.no_grad():
-        network(torch.rand(1, 3, network.min_side, network.min_side))
+        assert network(torch.rand(1, 3, network.min_side, network.min_side)).isfinite().all()
+        with pytest.raises(RuntimeError):
+            network(torch.rand(1, 3, smaller, smaller))
 
 
 def _without_norm_and_relu(network: nn.Module) -> nn.Module:

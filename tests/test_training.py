@@ -1,6 +1,7 @@
 """Training: it learns, resumes exactly, survives bad files and interruptions, and exports what it learnt."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     }
 
 
+def wait_for_step(run: Path, step: int, process: subprocess.Popen[Any]) -> None:
+    metrics = run / "metrics.jsonl"
+    while not (metrics.exists() and f'"step": {step}' in metrics.read_text()):
+        assert process.poll() is None, process.stderr.read() if process.stderr else "ended early"
+        time.sleep(0.005)
+
+
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     config = small(painting, photos, vgg_file)
     assert training.train("fast_style", config, options(tmp_path / "whole")) is not None
@@ -114,12 +122,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, painting: 
     process = subprocess.Popen(
         [sys.executable, "-c", program, *map(str, command)], stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    metrics = broken / "metrics.jsonl"
-    while not (metrics.exists() and '"step": 30' in metrics.read_text()):
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        time.sleep(0.005)
-    import os
-
+    wait_for_step(broken, 30, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -139,6 +142,107 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, painting: 
     steps = [json.loads(line)["step"] for line in (broken / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(10, STEPS + 1, 10))
     assert card.read(broken / "style.onnx").weights_sha256 == card.read(tmp_path / "whole" / "style.onnx").weights_sha256
+
+
+def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
+    """SIGKILL between checkpoints, and a line of metrics cut in two: the steps since the checkpoint are done again, exactly."""
+    config = small(painting, photos, vgg_file)
+    assert training.train("fast_style", config, options(tmp_path / "whole")) is not None
+    broken = tmp_path / "broken"
+    program = f"""
+import torch; torch.set_num_threads(2)
+from pathlib import Path
+from limner import training
+from tests.test_training import options, small
+config = small(Path({str(painting)!r}), Path({str(photos)!r}), Path({str(vgg_file)!r}))
+training.train("fast_style", config, options(Path({str(broken)!r}), checkpoint_every=20))
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parent.parent)
+    wait_for_step(broken, 30, process)
+    process.kill()
+    process.wait()
+    found = checkpoint.load_newest(broken / "checkpoints")
+    assert found is not None
+    assert 20 <= found[0] < STEPS
+    with (broken / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 40, "lo')
+    method, config, run_options = training.load(broken)
+    assert training.train(method, config, run_options, resume=True) is not None
+    whole, resumed = weights(tmp_path / "whole"), weights(broken)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+    steps = [json.loads(line)["step"] for line in (broken / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(10, STEPS + 1, 10))
+
+
+def test_bad_photos_and_previews_never_end_a_training(
+    tmp_path: Path, painting: Path, vgg_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a-bad.jpg").write_text("not a picture")
+    for i in range(4):
+        Image.fromarray(make_photo(40, 50, seed=i)).save(folder / f"b-{i}.jpg")
+    with caplog.at_level("INFO", "limner"):
+        style = training.train("fast_style", small(painting, folder, vgg_file, steps=5), options(tmp_path / "run"))
+    assert style is not None
+    assert sum("a-bad.jpg" in record.getMessage() for record in caplog.records) >= 1
+    assert len(list((tmp_path / "run" / "samples").iterdir())) == 1
+
+
+def test_a_start_that_fails_leaves_nothing_in_the_way(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(LimnerError, match="cannot give relu2_2"):
+        training.train("fast_style", small(painting, photos, vgg_file, content_layer="relu2_2", steps=1), options(run))
+    assert not run.exists()
+    assert training.train("fast_style", small(painting, photos, vgg_file, steps=1), options(run)) is not None
+
+
+def test_a_loss_that_is_no_number_is_never_saved(
+    tmp_path: Path, painting: Path, photos: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from limner.methods import fast_style
+
+    monkeypatch.setattr(fast_style, "total_variation", lambda images: images.sum() * float("nan"))
+    with pytest.raises(LimnerError, match="no longer a number"):
+        training.train("fast_style", small(painting, photos, vgg_file, steps=5), options(tmp_path / "run", checkpoint_every=1))
+    assert checkpoint.load_newest(tmp_path / "run" / "checkpoints") is None
+
+
+def test_a_broken_network_is_never_exported(tmp_path: Path) -> None:
+    from limner.methods.fast_style import Generator
+    from limner.training import export
+
+    network = Generator(8, 1)
+    network.to_rgb.bias.data[0] = float("nan")
+    about = {"name": "broken", "title": "Broken", "method": "fast_style", "best_short_side": 1}
+    with pytest.raises(LimnerError, match="differs"):
+        export.write(network, about, tmp_path / "broken.onnx")
+    with pytest.raises(LimnerError, match=r"ends in \.onnx"):
+        export.write(Generator(8, 1), about, tmp_path / "broken.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
+    with pytest.raises(LimnerError, match="no GPU"):
+        training.train("fast_style", small(painting, photos, vgg_file), options(tmp_path / "run", device="gpu"))
+
+
+@pytest.mark.parametrize("bad", [{"checkpoint_every": 0}, {"workers": -1}, {"name": "van/gogh"}, {"name": "Van Gogh"}])
+def test_impossible_options_are_refused(tmp_path: Path, bad: dict[str, Any]) -> None:
+    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+        options(tmp_path, **bad)
+
+
+def test_crops_are_srgb(tmp_path: Path) -> None:
+    """Training sees the same numbers as applying, whatever the file's profile: here one whose red is sRGB's green."""
+    from tests.test_image import P3
+
+    Image.new("RGB", (32, 32), (30, 220, 40)).save(tmp_path / "p3.png", icc_profile=P3)
+    from limner import image
+
+    crop, _ = data.Crops(tmp_path, size=8, min_scale=1.0, seed=0)[0]
+    assert crop[:, 4, 4].tolist() == image.read(tmp_path / "p3.png").pixels[4, 4].tolist() != [30, 220, 40]
 
 
 def test_training_learns_the_style(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
@@ -176,9 +280,9 @@ def test_a_run_is_never_overwritten(tmp_path: Path, painting: Path, photos: Path
 
 
 def test_missing_inputs_are_told_at_once(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
-    with pytest.raises(LimnerError, match="check --style-image"):
+    with pytest.raises(LimnerError, match="--style-image: check"):
         training.train("fast_style", small(tmp_path / "none.jpg", photos, vgg_file), options(tmp_path / "run"))
-    with pytest.raises(LimnerError, match="check --vgg"):
+    with pytest.raises(LimnerError, match="--vgg: check"):
         training.train("fast_style", small(painting, photos, tmp_path / "none.pth"), options(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 

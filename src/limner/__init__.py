@@ -12,9 +12,9 @@ from limner.version import __version__
 
 if TYPE_CHECKING:
     from limner.card import Card
-    from limner.style import Style, load
+    from limner.style import Style, load, stylize
 
-__all__ = ["Card", "LimnerError", "Style", "__version__", "load", "styles"]
+__all__ = ["Card", "LimnerError", "Style", "__version__", "load", "styles", "stylize"]
 
 
 def styles() -> "list[Card]":
@@ -26,7 +26,7 @@ def styles() -> "list[Card]":
 
 def __getattr__(name: str) -> Any:
     # Names that need numpy and Pillow are fetched when they are first used: importing Limner must cost next to nothing.
-    if name in ("Style", "load"):
+    if name in ("Style", "load", "stylize"):
         from limner import style
 
         return getattr(style, name)

@@ -1,14 +1,19 @@
 """Many files, one style: what becomes what, what is there already, going on after a bad file."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from limner.errors import LimnerError
+from limner.files import replacing
 from limner.runtimes import Device, Runtime
+
+if TYPE_CHECKING:
+    from limner.style import Style
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Options:
     runtime: Runtime = "auto"
     """Engine to run the style with."""
     device: Device = "auto"
-    """Where to run it; auto is the CPU."""
+    """Where to run it; auto is the CPU, and with the torch runtime a GPU where there is one."""
     overwrite: bool = False
     """Paint again what is there already."""
     strip: bool = False
@@ -58,14 +63,17 @@ def plan(inputs: Iterable[Path], out: Path | None, style_name: str) -> list[Job]
     inputs = list(inputs)
     for path in inputs:
         if path.is_dir():
-            inside = [p for p in image.find(path) if not p.stem.endswith(f".{style_name}")]  # paintings of an earlier call are not photos
+            inside = _without_paintings(image.find(path), style_name)
             if not inside:
                 raise LimnerError(f"There are no pictures in {path}: name a folder that holds some (folders inside it are searched too).")
             found += [(p, p.relative_to(path)) for p in inside]
         else:
             found.append((path, Path(path.name)))
-    if out is not None and out.suffix and not out.is_dir() and len(inputs) == 1 and not inputs[0].is_dir():
-        return [Job(found[0][0], out)]
+    if out is not None and out.suffix and not out.is_dir():
+        if len(found) == 1 and not inputs[0].is_dir():
+            return [Job(found[0][0], out)]
+        if out.suffix.lower() in image.SUFFIXES:
+            raise LimnerError(f"{len(found)} pictures cannot all become {out}: give -o a folder.")
     jobs = [Job(source, default_output(source if out is None else out / inner, style_name)) for source, inner in found]
     taken: dict[Path, Path] = {}
     for job in jobs:
@@ -77,10 +85,19 @@ def plan(inputs: Iterable[Path], out: Path | None, style_name: str) -> list[Job]
     return jobs
 
 
+def _without_paintings(paths: list[Path], style_name: str) -> list[Path]:
+    """``paths`` without what Limner painted: ``photo.starry-night.jpg`` is none of the photographs where ``photo.jpg`` lies beside it."""
+    from limner import gallery
+
+    endings = tuple(f".{name}" for name in {style_name, *gallery.names()})
+    stems = {path.with_suffix("") for path in paths}
+    return [p for p in paths if not (p.stem.endswith(endings) and p.with_name(p.stem.rpartition(".")[0]) in stems)]
+
+
 def run(
     inputs: Iterable[Path], out: Path | None, options: Options, tell: Callable[[str], None]
 ) -> Iterator[tuple[Job, LimnerError | None]]:
-    """Paint all of ``inputs``; yields each job when it is done, with the error where it failed. ``tell`` takes sentences for people.
+    """Paint all of ``inputs``; yields each job when it is done, with the error where it failed. ``tell`` takes remarks for people.
 
     Raises ``LimnerError`` before anything is painted where the call as a whole cannot work.
     """
@@ -90,20 +107,39 @@ def run(
         raise LimnerError(f"A --strength of {options.strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
     if options.max_size is not None and options.max_size < 1:
         raise LimnerError(f"A --max-size of {options.max_size} is not possible: give a number of pixels.")
+    if not 1 <= options.quality <= 100:
+        raise LimnerError(f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
     paint = style.load(options.style, runtime=options.runtime, device=options.device)
-    for job in plan(inputs, out, paint.card.name):
+    jobs = plan(inputs, out, paint.card.name)
+    for suffix in {job.target.suffix for job in jobs} - image.WRITABLE.keys() - {suffix.upper() for suffix in image.WRITABLE}:
+        raise LimnerError(f"{out} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {suffix!r}.")
+    paint.open()
+    for job in jobs:
         try:
             if job.target.exists() and not options.overwrite:
                 tell(f"{job.target} is there already; --overwrite paints it again.")
                 yield job, None
                 continue
-            picture = image.read(job.source, max_pixels=options.max_pixels)
-            if options.max_size is not None:
-                picture = image.fit(picture, options.max_size)
-            painted = paint.paint(picture, strength=options.strength, keep_colors=options.keep_colors)
-            image.write(painted, job.target, strip=options.strip, quality=options.quality)
+            _paint_file(paint, job, options)
         except LimnerError as error:
             yield job, error
+        except (OSError, MemoryError) as error:
+            yield job, LimnerError(f"{job.source} could not be painted ({error or type(error).__name__}): check its name, and free memory.")
         else:
-            tell(f"{job.target}")
             yield job, None
+
+
+def _paint_file(paint: "Style", job: Job, options: Options) -> None:
+    from limner import image
+
+    picture = image.read(job.source, max_pixels=options.max_pixels)
+    same_format = image.WRITABLE.get(job.target.suffix.lower()) == picture.metadata.format
+    if options.strength == 0 and options.max_size is None and not options.strip and same_format:
+        # The photograph itself, to the bit: not even its colour profile or its JPEG blocks are worked out anew.
+        with replacing(job.target) as beside:
+            shutil.copyfile(job.source, beside)
+        return
+    if options.max_size is not None:
+        picture = image.fit(picture, options.max_size)
+    painted = paint.paint(picture, strength=options.strength, keep_colors=options.keep_colors)
+    image.write(painted, job.target, strip=options.strip, quality=options.quality)

@@ -1,11 +1,15 @@
 """Card: what a style file promises. It lies as JSON in the file itself (``metadata_props`` of the .onnx, metadata of the .safetensors)."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from limner.errors import LimnerError
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""What a style may be called."""
 
 KEY = "limner"
 """The metadata entry that holds the card."""
@@ -26,7 +30,7 @@ class Card:
     multiple_of: int
     """Height and width of the network's input must be multiples of this."""
     min_side: int
-    """The smallest height and width that the network takes, in pixels."""
+    """The smallest height and width that the network can take, in pixels."""
     receptive_field: int
     """Side of the square of input pixels that one output pixel sees, normalisation aside."""
     best_short_side: int
@@ -63,9 +67,12 @@ class Card:
             raise ValueError("a card is a JSON object")
         known = {f.name for f in fields(cls)}
         try:
-            return cls(**{name: value for name, value in table.items() if name in known})
+            card = cls(**{name: value for name, value in table.items() if name in known})
         except TypeError as error:
             raise ValueError(f"the card is not whole: {error}") from error
+        if not NAME.fullmatch(str(card.name)):  # it becomes a part of file names
+            raise ValueError(f"{card.name!r} is no name for a style")
+        return card
 
 
 def read(path: Path) -> Card:

@@ -6,7 +6,6 @@ import pkgutil
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,8 +48,10 @@ def apply(inputs: list[Path], *, out: Annotated[Path | None, Parameter(alias="-o
     from limner import batch
 
     failed = 0
-    for _, error in batch.run(inputs, out, options, _say):
-        if error is not None:
+    for job, error in batch.run(inputs, out, options, _complain):
+        if error is None:
+            _say(str(job.target))
+        else:
             _complain(str(error))
             failed += 1
     return 2 if failed else 0
@@ -160,7 +161,7 @@ def _resume(folder: Path) -> int:
     from limner import training
 
     method, config, options = training.load(folder)
-    return _train(training, method, config, replace(options, out=folder), resume=True)
+    return _train(training, method, config, options, resume=True)
 
 
 def method_names() -> list[str]:
@@ -183,7 +184,7 @@ def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LimnerError(f"The configuration {path} cannot be read ({error.strerror}): name a file that is there.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -213,7 +214,8 @@ def _show_card(card: Any) -> None:
 
 
 def _need_torch() -> None:
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("accelerate") is None:
+    packages = ("torch", "accelerate", "safetensors", "onnx", "onnxscript", "tomli_w")
+    if any(importlib.util.find_spec(package) is None for package in packages):
         raise LimnerError("Training needs the extra packages of limner[train]: pip install 'limner[train]'.")
 
 

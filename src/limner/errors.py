@@ -7,3 +7,9 @@ class LimnerError(Exception):
     The command line prints the sentence on stderr and ends with exit code 2; the HTTP API sends it with a 4xx status. Everything
     else that is raised is a bug of Limner and keeps its traceback.
     """
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Raise ``LimnerError(sentence)`` unless ``condition`` holds."""
+    if not condition:
+        raise LimnerError(sentence)

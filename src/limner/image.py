@@ -8,7 +8,6 @@ does the way back, atomically. Styles only ever see `Picture.pixels`. How a file
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -19,6 +18,7 @@ from PIL import Image
 
 from limner import formats, icc
 from limner.errors import LimnerError
+from limner.files import replacing
 from limner.formats import SUFFIXES, WRITABLE, Metadata
 
 __all__ = [
@@ -142,22 +142,8 @@ def write(picture: Picture, path: str | os.PathLike[str], *, strip: bool = False
         data = encode(picture, path.suffix, strip=strip, quality=quality)
     except LimnerError as error:
         raise LimnerError(f"{path} cannot be written: {error}") from error
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # hidden, short, and not a name that `find` would list
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise LimnerError(f"{path} is a folder: give the name of a file to write.")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise LimnerError(
-            f"{path} cannot be written ({error.strerror or error}): choose another place, or check access rights and free space."
-        ) from error
+    with replacing(path) as beside:
+        beside.write_bytes(data)
 
 
 def encode(picture: Picture, suffix: str, *, strip: bool = False, quality: int = 95) -> bytes:

@@ -32,7 +32,10 @@ class Run(Protocol):
         """``function`` compiled, where that pays; hand over as much of a step as possible."""
 
     def keep(self, **parts: Any) -> None:
-        """Name everything with a ``state_dict`` that a checkpoint must hold. Call it once, last: a run that resumes restores it here."""
+        """Name everything with a ``state_dict`` that a checkpoint must hold. Call it once, last: a run that resumes restores it here.
+
+        ``average``, the ``AveragedModel`` of the network that becomes the style file, must be among them.
+        """
 
     def steps(self, total: int) -> Iterator[tuple[int, Tensor]]:
         """(step, photos) from the first step not yet done to ``total``; photos are float32 NCHW RGB in [0, 1] on the run's device.
@@ -61,7 +64,7 @@ class StyleNetwork(nn.Module):
     multiple_of: int
     """Height and width must be multiples of this."""
     min_side: int
-    """The smallest height and width that it takes."""
+    """The smallest height and width that it can take (a multiple of ``multiple_of``)."""
     receptive_field: int
     """Side of the square of input pixels that one output pixel sees, normalisation aside."""
 

@@ -20,9 +20,9 @@ Device = Literal["auto", "cpu", "gpu"]
 Precision = Literal["auto", "float32"]
 
 _PACKAGES = {
-    "openvino": ("openvino", "pip install openvino"),
-    "onnxruntime": ("onnxruntime", "pip install 'limner[onnxruntime]'"),
-    "torch": ("torch", "pip install 'limner[train]'"),
+    "openvino": (("openvino",), "pip install openvino"),
+    "onnxruntime": (("onnxruntime",), "pip install 'limner[onnxruntime]'"),
+    "torch": (("torch", "safetensors"), "pip install 'limner[train]'"),
 }
 
 
@@ -33,18 +33,23 @@ def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto"
     engine is not installed, the device is not there, or the file is damaged.
     """
     if runtime == "auto":
-        runtime = "openvino" if device != "gpu" else _for_gpu()
-    package, command = _PACKAGES[runtime]
-    if importlib.util.find_spec(package) is None:
-        raise LimnerError(f"The runtime {runtime} is not installed: {command}, or leave --runtime out.")
+        runtime = "openvino" if device != "gpu" else _for_gpu(path)
+    if not _installed(runtime):
+        raise LimnerError(f"The runtime {runtime} is not installed: {_PACKAGES[runtime][1]}, or leave --runtime out.")
     engine: Engine = importlib.import_module(f"limner.runtimes.{runtime}_engine").open_style(path, device, precision)
     return engine
 
 
-def _for_gpu() -> Runtime:
+def _installed(runtime: Runtime) -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in _PACKAGES[runtime][0])
+
+
+def _for_gpu(path: Path) -> Runtime:
     """The first installed engine that finds a GPU; OpenVINO, which then says that there is none, where none does."""
-    candidates: tuple[Runtime, ...] = ("torch", "onnxruntime")
+    candidates: list[Runtime] = ["onnxruntime"]
+    if path.with_suffix(".safetensors").is_file():
+        candidates.insert(0, "torch")
     for name in candidates:
-        if importlib.util.find_spec(_PACKAGES[name][0]) and importlib.import_module(f"limner.runtimes.{name}_engine").has_gpu():
+        if _installed(name) and importlib.import_module(f"limner.runtimes.{name}_engine").has_gpu():
             return name
     return "openvino"

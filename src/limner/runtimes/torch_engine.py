@@ -26,10 +26,10 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
         with safe_open(weights, framework="pt") as file:
             card = Card.from_json(file.metadata()[KEY])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        network = importlib.import_module(f"limner.methods.{card.method}").Generator(**card.network)
+        network.load_state_dict(state)
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         raise LimnerError(f"{weights} is damaged, or not the weights of a style: make it anew with `limner export`.") from error
-    network = importlib.import_module(f"limner.methods.{card.method}").Generator(**card.network)
-    network.load_state_dict(state)
     network.to(target, memory_format=torch.channels_last).eval()
     bf16 = precision == "auto" and target.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 

@@ -4,7 +4,9 @@ import hashlib
 import importlib
 import json
 import logging
+import re
 import tomllib
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +15,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from limner.errors import LimnerError
+from limner.files import replacing
 from limner.training import export
 from limner.training.run import Options, Run
 
@@ -30,21 +33,25 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     Raises ``LimnerError`` where an input is bad or ``options.out`` already holds a run.
     """
     module = _module(method)
-    _check_inputs(config)
-    if not resume:
+    if resume:
+        _check_inputs(config, options, f"put it back, or change {options.out / CONFIG}")
+    else:
+        _check_inputs(config, options, "check the path")
         if (options.out / CONFIG).exists():
             raise LimnerError(
                 f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another --out."
             )
         _write(method, config, options)
-    run = Run(options, steps=config.steps)
-    network = module.train(config, run)
+    try:
+        run = Run(options, steps=config.steps)
+        network = module.train(config, run)
+    except BaseException:
+        _forget_unless_begun(options.out)
+        raise
     if run.skipped:
         logger.warning("%d pictures could not be read and were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
         logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
-        return None
-    if not run.accelerator.is_main_process:
         return None
     return _export(network, method, config, options, run.done, options.out / "style.onnx")
 
@@ -55,11 +62,11 @@ def load(folder: Path) -> tuple[str, Any, Options]:
     if not path.is_file():
         raise LimnerError(f"{folder} holds no run (there is no {CONFIG} in it): name the --out directory of a training.")
     try:
-        table = tomllib.loads(path.read_text())
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
         module = _module(table["method"])
         options = _fill(Options, {**table, "out": str(folder)})
         return table["method"], _fill(module.Config, table), options
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ModuleNotFoundError) as error:
         raise LimnerError(f"{path} is not the configuration of a run ({error}): put the original back, or start a new run.") from error
 
 
@@ -80,10 +87,11 @@ def write_style(folder: Path, path: Path) -> Path:
 
 
 def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path) -> Path:
+    name = options.name or re.sub(r"[^a-z0-9]+", "-", options.out.resolve().name.lower()).strip("-") or "style"
     recipe = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     about = {
-        "name": options.name or options.out.resolve().name,
-        "title": options.title or (options.name or options.out.resolve().name).replace("-", " ").capitalize(),
+        "name": name,
+        "title": options.title or name.replace("-", " ").capitalize(),
         "method": method,
         "best_short_side": getattr(config, "style_size", config.image_size),
         "licence": options.licence,
@@ -105,24 +113,30 @@ def _module(method: str) -> ModuleType:
     return importlib.import_module(f"limner.methods.{method}")
 
 
-def _check_inputs(config: Any) -> None:
+def _check_inputs(config: Any, options: Options, way_out: str) -> None:
     """Say at once, not after an hour, that something named is not there."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, Path) and not value.exists():
-            raise LimnerError(f"There is no {value}: check --{field.name.replace('_', '-')}.")
+    for part in (config, options):
+        for field in fields(part):
+            value = getattr(part, field.name)
+            if isinstance(value, Path) and field.name != "out" and not value.exists():
+                raise LimnerError(f"There is no {value}, named by --{field.name.replace('_', '-')}: {way_out}.")
+
+
+def _forget_unless_begun(folder: Path) -> None:
+    """A run that failed before it began leaves nothing in the way of the next try."""
+    if not (folder / "checkpoints").exists() and not (folder / "metrics.jsonl").exists():
+        (folder / CONFIG).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty: it was there before
+            folder.rmdir()
 
 
 def _write(method: str, config: Any, options: Options) -> None:
     """The resolved configuration, as a file that ``--config`` takes."""
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        table = {"method": method, **asdict(config), **asdict(options)}
-        del table["out"]
-        plain = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in table.items() if value is not None}
-        (options.out / CONFIG).write_text(tomli_w.dumps(plain))
-    except OSError as error:
-        raise LimnerError(f"The run directory {options.out} cannot be written ({error.strerror}): name another with --out.") from error
+    table = {"method": method, **asdict(config), **asdict(options)}
+    del table["out"]
+    plain = {name: str(value.resolve()) if isinstance(value, Path) else value for name, value in table.items() if value is not None}
+    with replacing(options.out / CONFIG) as beside:
+        beside.write_text(tomli_w.dumps(plain), encoding="utf-8")
 
 
 def _fill(cls: Any, table: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from limner.errors import LimnerError
+from limner.files import replacing
 
 
 def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -15,20 +16,15 @@ def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
 
     Raises ``LimnerError`` where it cannot be written; what was there stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
-    beside = path.with_suffix(".tmp")
     try:
-        with beside.open("wb") as file:
+        with replacing(path) as beside, beside.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as either
-        beside.unlink(missing_ok=True)
-        raise LimnerError(
-            f"The checkpoint {path} could not be written ({error}): free some space and go on with `limner train --resume {folder.parent}`."
-        ) from error
+    except (LimnerError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError, too
+        again = f"limner train --resume {folder.parent}"
+        raise LimnerError(f"The checkpoint could not be written ({error}) Free some space and go on with `{again}`.") from error
     for _, old in _all(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path

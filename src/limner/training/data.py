@@ -1,5 +1,6 @@
 """Photographs to practise on: a folder becomes an endless, reproducible stream of crops."""
 
+import hashlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,8 @@ class Crops(Dataset[tuple[Tensor, list[str]]]):
     """Random square crops of a folder's photographs, at random scales, half of them mirrored.
 
     Item n is a function of the seed and n alone, so a training that resumes at step s goes on with exactly the crops it would have seen.
-    Each epoch is a new order of all photographs. An item is (uint8 CHW RGB, sentences about files that could not be read); the next
-    photograph takes the place of one that cannot.
+    Each epoch is a new order of all photographs; ``fingerprint`` tells whether they are still the same ones. An item is (uint8 CHW RGB,
+    sentences about files that could not be read); the next photograph takes the place of one that cannot.
     """
 
     def __init__(self, folder: Path, *, size: int, min_scale: float, seed: int) -> None:
@@ -27,6 +28,8 @@ class Crops(Dataset[tuple[Tensor, list[str]]]):
         if not self.paths:
             raise LimnerError(f"There are no pictures in {folder}: name a folder that holds some (folders inside it are searched too).")
         self.size, self.min_scale, self.seed = size, min_scale, seed
+        listing = "\n".join(path.relative_to(folder).as_posix() for path in self.paths)
+        self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()
 
     def __getitem__(self, n: int) -> tuple[Tensor, list[str]]:
         epoch, place = divmod(n, len(self.paths))
@@ -38,7 +41,8 @@ class Crops(Dataset[tuple[Tensor, list[str]]]):
             except LimnerError as error:
                 bad.append(str(error))
                 continue
-            return self._crop(image.to_pil(photo).convert("RGB"), np.random.default_rng((self.seed, 1, n))), bad
+            pixels = photo.pixels if photo.pixels.dtype == np.uint8 else (photo.pixels >> 8).astype(np.uint8)
+            return self._crop(Image.fromarray(pixels), np.random.default_rng((self.seed, 1, n))), bad
         raise LimnerError(f"None of the {len(self.paths)} pictures could be read; the first: {bad[0]}")
 
     def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:

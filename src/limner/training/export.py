@@ -3,10 +3,8 @@
 import copy
 import hashlib
 import logging
-import os
 import tempfile
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,13 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from limner import runtimes
 from limner.card import KEY, Card
-from limner.errors import LimnerError
+from limner.errors import LimnerError, require
+from limner.files import replacing
 from limner.methods import StyleNetwork
 from limner.version import __version__
 
@@ -34,6 +33,7 @@ def write(network: StyleNetwork, about: dict[str, Any], path: Path) -> Card:
     ``about`` holds the card's other entries. Weights are stored in half precision. The file is opened again and must give what torch
     gives to within 1/255; both files appear whole or not at all. Raises ``LimnerError`` otherwise.
     """
+    require(path.suffix == ".onnx", f"A style file ends in .onnx, which {path} does not: give it that ending.")
     network = copy.deepcopy(network)
     network.cpu().float().eval().requires_grad_(False)
     with torch.no_grad():
@@ -57,13 +57,15 @@ def write(network: StyleNetwork, about: dict[str, Any], path: Path) -> Card:
         trial = Path(folder) / "style.onnx"
         onnx.save(model, trial)
         _check_parity(network, trial, card)
-    _atomically(path, lambda beside: onnx.save(model, beside))
-    _atomically(path.with_suffix(".safetensors"), lambda beside: save_file(weights, beside, {"format": "pt", KEY: card.to_json()}))
+    with replacing(path) as beside:
+        beside.write_bytes(model.SerializeToString())
+    with replacing(path.with_suffix(".safetensors")) as beside:
+        beside.write_bytes(save(weights, {"format": "pt", KEY: card.to_json()}))
     return card
 
 
 def _to_onnx(network: nn.Module) -> onnx.ModelProto:
-    network = _with_instance_norm(network)
+    network = with_instance_norm(network)
     dynamic = torch.export.Dim.DYNAMIC
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
@@ -105,7 +107,7 @@ def _is_weight(tensor: TensorProto) -> bool:
     return bool(tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 1)
 
 
-def _with_instance_norm(network: nn.Module) -> nn.Module:
+def with_instance_norm(network: nn.Module) -> nn.Module:
     """A copy in which a GroupNorm with a group per channel is what it means: an InstanceNorm, which exports as one node."""
     network = copy.deepcopy(network)
     for module in list(network.modules()):
@@ -124,7 +126,7 @@ def _check_parity(network: nn.Module, path: Path, card: Card) -> None:
         expected = network(picture).numpy()
     run = runtimes.open_style(path, runtime="openvino", precision="float32")
     difference = float(np.abs(run(picture.numpy()) - expected).max())
-    if difference > PARITY_TOLERANCE:
+    if not difference <= PARITY_TOLERANCE:  # NaN is no agreement either
         raise LimnerError(
             f"The exported style differs from the trained one by {difference * 255:.1f}/255: please report it, with the run's config.toml."
         )
@@ -136,15 +138,3 @@ def _hash(weights: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _atomically(path: Path, save: Callable[[Path], Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save(beside)
-        beside.replace(path)
-    except OSError as error:
-        raise LimnerError(f"The style file {path} cannot be written ({error.strerror}): name another place.") from error
-    finally:
-        beside.unlink(missing_ok=True)

@@ -19,11 +19,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from PIL import Image
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from limner import image
+from limner.card import NAME
+from limner.errors import LimnerError, require
+from limner.files import replacing
 from limner.training import checkpoint, data
 
 logger = logging.getLogger("limner")
@@ -40,7 +44,7 @@ class Options:
     out: Path
     """Run directory: configuration, checkpoints, samples, metrics and, at the end, the style file."""
     seed: int = 0
-    """Two runs with the same seed and options give the same weights."""
+    """Two runs with the same seed and options give the same weights, on the same machine's CPU to the last bit."""
     checkpoint_every: int = 250
     """Steps between checkpoints."""
     preview_every: float = 3.0
@@ -53,10 +57,10 @@ class Options:
     """Number format of the large sums; auto takes bf16 where the hardware has it."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Compile the training step: costs about a minute, then saves time at every step. Auto compiles from 300 steps on."""
-    workers: int = 1
-    """Processes that read photographs."""
+    workers: int | None = None
+    """Processes that read photographs; by default half the cores, at most 8."""
     name: str = ""
-    """Name of the style; by default that of the run directory."""
+    """Name of the style, lower case with hyphens; by default that of the run directory."""
     title: str = ""
     """Title of the style, for people."""
     description: str = ""
@@ -70,9 +74,16 @@ class Options:
     recipe: str = ""
     """Name of the recipe, where there is one."""
 
+    def __post_init__(self) -> None:
+        require(self.checkpoint_every >= 1, f"--checkpoint-every must be at least 1, not {self.checkpoint_every}.")
+        require(self.workers is None or self.workers >= 0, f"--workers must not be negative, as {self.workers} is.")
+        require(
+            not self.name or NAME.fullmatch(self.name) is not None, f"--name must be lower case with hyphens, which {self.name!r} is not."
+        )
+
 
 class Run:
-    """One training on one machine, in one or several processes: see ``limner.methods.Run`` for what a method may ask of it.
+    """One training: see ``limner.methods.Run`` for what a method may ask of it.
 
     Pictures are float32 NCHW RGB in [0, 1] everywhere.
     """
@@ -82,7 +93,12 @@ class Run:
         self.folder = options.out
         self.interrupted = False
         self.accelerator = Accelerator(cpu=options.device == "cpu")
+        require(self.accelerator.num_processes == 1, "Training runs in one process so far: start it without torchrun or accelerate launch.")
         self.device = self.accelerator.device
+        require(
+            options.device != "gpu" or self.device.type != "cpu",
+            "torch finds no GPU here: install a build for yours, or leave --device out.",
+        )
         self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and _can_compile(self.device))
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and _has_fast_bf16(self.device))
         self.done = 0
@@ -92,6 +108,9 @@ class Run:
         self._stylize: Callable[[Tensor], Tensor] | None = None
         torch.manual_seed(options.seed)
         _keep_large_blocks()
+        if self.compiles and options.compile == "auto":
+            # Nobody asked for the compiler: where it turns out to be broken, go on without it.
+            torch._dynamo.config.suppress_errors = True
 
     # What a method asks for, in the order in which it asks.
 
@@ -132,18 +151,14 @@ class Run:
                 part.load_state_dict(state[name])
             torch.set_rng_state(state["random_state"])
             self.skipped = dict.fromkeys(state["skipped"])
+            if state["photos"] != self._crops.fingerprint:
+                logger.warning("the photographs are not the same as before: the run goes on, but not as it would have")
             logger.info("resumed at step %d", self.done)
 
     def steps(self, total: int) -> Iterator[tuple[int, Tensor]]:
-        batches = data.batches(
-            self._crops,
-            batch_size=self._batch_size,
-            first=self.done,
-            last=total,
-            rank=self.accelerator.process_index,
-            ranks=self.accelerator.num_processes,
-            workers=self.options.workers,
-        )
+        workers = min((os.cpu_count() or 1) // 2, 8) if self.options.workers is None else self.options.workers
+        batches = data.batches(self._crops, batch_size=self._batch_size, first=self.done, last=total, workers=workers)
+        self._preview_photos = self._read_preview_photos()
         saved, last_preview = self.done, time.monotonic()
         self._truncate_metrics()
         with _interrupts() as asked_to_stop, self._progress(total) as show:
@@ -170,51 +185,61 @@ class Run:
 
     def log(self, step: int, **losses: Tensor) -> None:
         self._losses = losses
-        if (step + 1) % LOG_EVERY == 0 and self.accelerator.is_main_process:
+        if (step + 1) % LOG_EVERY == 0:
             values = {name: round(loss.item(), 6) for name, loss in losses.items()}
-            with (self.folder / "metrics.jsonl").open("a") as file:
+            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step + 1, **values}) + "\n")
 
     # How it is done.
 
     def _checkpoint(self) -> None:
-        if self.accelerator.is_main_process:
-            state = {name: part.state_dict() for name, part in self._kept.items()}
-            state |= {"random_state": torch.get_rng_state(), "skipped": list(self.skipped)}
-            checkpoint.save(self.folder / "checkpoints", self.done, state, keep=2)
+        for name, loss in self._losses.items():
+            require(
+                bool(torch.isfinite(loss)),
+                f"The {name} is no longer a number at step {self.done}, so nothing of it is saved: go back to the last checkpoint with "
+                f"`limner train --resume {self.folder}`, or start again with a lower --learning-rate.",
+            )
+        state = {name: part.state_dict() for name, part in self._kept.items()}
+        state |= {"random_state": torch.get_rng_state(), "skipped": list(self.skipped), "photos": self._crops.fingerprint}
+        checkpoint.save(self.folder / "checkpoints", self.done, state, keep=2)
 
     def _preview_sheet(self) -> None:
         """samples/step-N.png: the preview photographs in one row, what the network makes of them below."""
-        if self._stylize is None or not self.accelerator.is_main_process:
+        if self._stylize is None or not self._preview_photos:
             return
         columns = []
-        for photo in self._preview_photos():
+        for photo in self._preview_photos:
             with torch.no_grad(), self.autocast():
                 painted = self._stylize(photo.to(self.device)).float().cpu().clamp(0, 1)
             columns.append(torch.cat([photo, painted], dim=2)[0])
         height = min(column.shape[1] for column in columns)
         sheet = torch.cat([column[:, :height] if column.shape[1] == height else _scaled(column, height) for column in columns], dim=2)
         path = self.folder / "samples" / f"step-{self.done:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray((sheet.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)).save(path)
+        image.write(image.Picture(image.from_float(sheet[None].numpy(), np.uint8)), path)
 
-    def _preview_photos(self) -> list[Tensor]:
+    def _read_preview_photos(self) -> list[Tensor]:
         folder = self.options.preview
-        crops = self._crops if folder is None else data.Crops(folder, size=1, min_scale=1, seed=0)
-        photos = []
-        for path in crops.paths[:PREVIEW_PHOTOS]:
-            photo = data.read_picture(path)
+        paths = self._crops.paths if folder is None else data.Crops(folder, size=1, min_scale=1, seed=0).paths
+        photos: list[Tensor] = []
+        for path in paths:
+            if len(photos) == PREVIEW_PHOTOS:
+                break
+            try:
+                photo = data.read_picture(path)
+            except LimnerError:
+                continue  # told when its turn comes in training
             scale = PREVIEW_SHORT_SIDE / min(photo.shape[-2:])
             size = [max(round(side * scale / 16), 1) * 16 for side in photo.shape[-2:]]
             photos.append(nn.functional.interpolate(photo, size, mode="bicubic", antialias=True).clamp(0, 1))
         return photos
 
     def _truncate_metrics(self) -> None:
-        """Drop lines of steps that a killed run had done after its last checkpoint: they will be done again."""
+        """Drop lines of steps that a killed run had done after its last checkpoint (they will be done again), and a line cut in two."""
         path = self.folder / "metrics.jsonl"
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= self.done]
-            path.write_text("".join(line + "\n" for line in lines))
+            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= self.done]
+            with replacing(path) as beside:
+                beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     @contextmanager
     def _progress(self, total: int) -> Iterator[Callable[[int], None]]:
@@ -222,8 +247,7 @@ class Run:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"))
         times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True))
         started, first = time.monotonic(), self.done
-        quiet = not self.accelerator.is_main_process
-        with Progress(*columns, *times, disable=quiet or not sys.stderr.isatty(), console=_console()) as progress:
+        with Progress(*columns, *times, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
             task = progress.add_task("training", total=total, completed=first, losses="")
 
             def show(done: int) -> None:
@@ -231,7 +255,7 @@ class Run:
                 if done % LOG_EVERY == 0 or done == total:
                     losses = " ".join(f"{name} {loss.item():.4g}" for name, loss in self._losses.items())
                     progress.update(task, losses=losses)
-                    if progress.disable and not quiet and (done % (10 * LOG_EVERY) == 0 or done == total):
+                    if progress.disable and (done % (10 * LOG_EVERY) == 0 or done == total):
                         rate = (done - first) / (time.monotonic() - started)
                         logger.info(
                             "step %d of %d: %s (%.2f steps/s, %.0f min left)",
@@ -245,10 +269,12 @@ class Run:
             yield show
 
 
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
+def _step(line: str) -> float:
+    """The step of a line of metrics; infinite for a line that is none."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def _scaled(picture: Tensor, height: int) -> Tensor:
@@ -268,6 +294,7 @@ def _interrupts() -> Iterator[threading.Event]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        logger.info("stopping after this step; Ctrl-C again ends at once, without saving")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

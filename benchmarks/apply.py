@@ -1,0 +1,94 @@
+"""The same network in every engine, side by side: time and memory, as ratios to torch eager float32.
+
+    python benchmarks/apply.py
+
+The network is Johnson's at full width (1.68 M parameters) with seeded weights: what it paints does not matter here. Every engine runs in a
+process of its own, so that peak memory is its own; the engines take turns, three rounds, and the median of all runs counts.
+"""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SIZES = {"512 x 512": (512, 512), "1920 x 1080": (1080, 1920)}
+ENGINES = ("torch eager float32", "torch runtime", "onnxruntime", "OpenVINO float32", "OpenVINO")
+ROUNDS = 3
+SECONDS = 4.0
+
+MEASURE = """
+import json, resource, sys, time
+import numpy as np
+
+engine, path, height, width, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5])
+image = np.random.default_rng(0).random((1, 3, height, width), np.float32)
+if engine == "torch eager float32":
+    # As in the well-known examples: InstanceNorm2d, contiguous layout, float32, no compilation.
+    import torch
+    from pathlib import Path
+    from safetensors.torch import load_file
+    from limner.methods.fast_style import Generator
+    from limner.training.export import with_instance_norm
+    network = Generator(32)
+    network.load_state_dict({k: v.float() for k, v in load_file(Path(path).with_suffix(".safetensors")).items()})
+    network = with_instance_norm(network)
+    def run(image):
+        with torch.inference_mode():
+            return network(torch.from_numpy(image)).numpy()
+else:
+    from pathlib import Path
+    from limner import runtimes
+    name, precision = {"torch runtime": ("torch", "auto"), "onnxruntime": ("onnxruntime", "auto"),
+                       "OpenVINO float32": ("openvino", "float32"), "OpenVINO": ("openvino", "auto")}[engine]
+    run = runtimes.open_style(Path(path), runtime=name, precision=precision)
+run(image)
+times, until = [], time.perf_counter() + seconds
+while len(times) < 3 or time.perf_counter() < until:
+    start = time.perf_counter()
+    run(image)
+    times.append(time.perf_counter() - start)
+print(json.dumps({"times": times, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+"""
+
+
+def main() -> None:
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    with tempfile.TemporaryDirectory() as folder:
+        style = Path(folder) / "johnson.onnx"
+        _write_network(style)
+        for title, (height, width) in SIZES.items():
+            times: dict[str, list[float]] = {engine: [] for engine in ENGINES}
+            peak: dict[str, float] = {}
+            for _ in range(ROUNDS):
+                for engine in ENGINES:
+                    words = [sys.executable, "-c", MEASURE, engine, str(style), str(height), str(width), str(SECONDS)]
+                    found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+                    times[engine] += found["times"]
+                    peak[engine] = max(peak.get(engine, 0), found["peak"])
+            _print_table(title, times, peak)
+
+
+def _write_network(path: Path) -> None:
+    import torch
+
+    from limner.methods.fast_style import Generator
+    from limner.training import export
+
+    torch.manual_seed(0)
+    export.write(Generator(32), {"name": "johnson", "title": "Johnson", "method": "fast_style", "best_short_side": 512}, path)
+
+
+def _print_table(title: str, times: dict[str, list[float]], peak: dict[str, float]) -> None:
+    base = statistics.median(times[ENGINES[0]])
+    print(f"\n| {title} | ms | times as fast | peak memory |\n| --- | --- | --- | --- |")
+    for engine in ENGINES:
+        median = statistics.median(times[engine])
+        print(f"| {engine} | {1000 * median:.0f} | {base / median:.1f} | {peak[engine] / 2**30:.1f} GB |")
+
+
+if __name__ == "__main__":
+    main()
