@@ -195,7 +195,7 @@ class StyleLoss:
         with torch.no_grad():
             self.targets = self.statistics(painting, vgg(painting))
         # A painting of nearly one colour has next to no covariance; measured against that alone, nothing else would count. The floor, a
-        # thousandth of the mean's share in the Gram matrix, is at most 5 % of the covariance's energy for each of the twelve paintings tried.
+        # thousandth of the mean's share in the Gram matrix, is at most 5 % of the covariance's energy for each of twelve paintings tried.
         self.floors: list[Tensor | float] = [0.0 for _ in self.targets]
         if config.statistic == "moments":
             self.floors[1::2] = [1e-3 * mean.square().sum().square() for mean in self.targets[::2]]
