@@ -12,6 +12,12 @@ Array = NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of R, G and B in luma (ITU-R BT.601)."""
 
+STROKES = 1.2
+"""Contrast of strokes over the photograph's own colours: a little more than in the painting, where colour helps them to be seen."""
+
+EDGE = 1e-3
+"""Variance of luma from which on a difference is an edge and not texture (about 8/255 in standard deviation)."""
+
 
 def strength(photo: Array, stylized: Array, amount: float) -> Array:
     """Between ``photo`` (amount 0) and ``stylized`` (amount 1), in both of which objects stand in the same place.
@@ -45,19 +51,37 @@ def _lead(a: Array, b: Array, amount: float) -> Array:
 
 
 def keep_colors(photo: Array, stylized: Array) -> Array:
-    """``photo``'s hue and saturation under ``stylized``'s strokes: luminance-only transfer (Gatys et al., "Preserving Color in Neural
-    Artistic Style Transfer", 2016, https://arxiv.org/abs/1606.05897).
+    """``photo``'s colours, light and shade under ``stylized``'s strokes.
 
-    Luma is the painting's, brought to the photograph's mean and contrast; chroma is the photograph's, drawn in just as far as the gamut
-    demands, so that strokes are never clipped away.
+    Luminance-only transfer (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016, https://arxiv.org/abs/1606.05897)
+    takes the painting's luma whole, and with it a night's darkness or washed-out contrast that goes ill with the photograph's colours. Here
+    only the strokes are taken: what remains of the painting's luma after all that the photograph explains, by a guided filter (He, Sun and Tang,
+    "Guided Image Filtering", ECCV 2010). They lie over the photograph's luma, smoothed within its edges to make room for them. Chroma is
+    the photograph's, drawn in just as far as the gamut demands, so that strokes are never clipped away.
     """
     luma_photo, luma_style = photo @ LUMA, stylized @ LUMA
-    spread = luma_photo.std() / max(float(luma_style.std()), 1e-3)
-    luma = np.clip((luma_style - luma_style.mean()) * spread + luma_photo.mean(), 0, 1)[..., None]
+    radius = max(4, min(luma_photo.shape) // 40)
+    strokes = luma_style - _guided(luma_style, luma_photo, radius)
+    luma = np.clip(_guided(luma_photo, luma_photo, radius) + STROKES * strokes, 0, 1)[..., None]
     chroma = photo - luma_photo[..., None]
     above, below = chroma.max(2, keepdims=True), -chroma.min(2, keepdims=True)
     room = np.minimum((1 - luma) / np.maximum(above, 1e-6), luma / np.maximum(below, 1e-6))
     return np.asarray(np.clip(luma + np.minimum(room, 1) * chroma, 0, 1), np.float32)
+
+
+def _guided(picture: Array, guide: Array, radius: int) -> Array:
+    """``picture`` (HW) as a locally linear function of ``guide`` (HW): smooth where the guide is smooth, with edges where it has edges."""
+    mean_guide, mean = _box(guide, radius), _box(picture, radius)
+    slope = (_box(guide * picture, radius) - mean_guide * mean) / (_box(guide * guide, radius) - mean_guide**2 + EDGE)
+    return _box(slope, radius) * guide + _box(mean - slope * mean_guide, radius)
+
+
+def _box(picture: Array, radius: int) -> Array:
+    """Mean over squares of 2 ``radius`` + 1 pixels; the picture is continued by its edges."""
+    side = 2 * radius + 1
+    sums = np.pad(picture.astype(np.float64), ((radius + 1, radius), (radius + 1, radius)), mode="edge").cumsum(0).cumsum(1)
+    whole = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return np.asarray(whole / side**2, np.float32)
 
 
 def _halved(picture: Array) -> Array:
