@@ -33,18 +33,18 @@ def sheet(*styles: str, photos: Path = Path("examples/photos"), out: Path = Path
         lines = []
         for path in paths[start : start + rows]:
             photo = image.to_pil(image.read(path)).convert("RGB")
-            lines.append([_scaled(picture, height) for picture in (photo, *(paint(photo) for paint in painters))])
+            lines.append([scaled(picture, height) for picture in (photo, *(paint(photo) for paint in painters))])
         target = out if start == 0 else out.with_stem(f"{out.stem}-{start // rows + 1}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        _lay_out(lines, ["photograph", *(paint.card.title for paint in painters)]).save(target, quality=90, subsampling=0)
+        lay_out(lines, ["photograph", *(paint.card.title for paint in painters)]).save(target, quality=90, subsampling=0)
         print(target)
 
 
-def _scaled(picture: Image.Image, height: int) -> Image.Image:
+def scaled(picture: Image.Image, height: int) -> Image.Image:
     return picture.resize((round(picture.width * height / picture.height), height), Image.Resampling.LANCZOS)
 
 
-def _lay_out(lines: list[list[Image.Image]], titles: list[str]) -> Image.Image:
+def lay_out(lines: list[list[Image.Image]], titles: list[str]) -> Image.Image:
     """A line for each photograph, a column for each style; columns as wide as the widest picture."""
     width, height = max(picture.width for line in lines for picture in line), lines[0][0].height
     whole = Image.new("RGB", (GAP + len(titles) * (width + GAP), HEADING + len(lines) * (height + GAP)), "white")

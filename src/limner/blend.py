@@ -54,8 +54,8 @@ def keep_colors(photo: Array, stylized: Array) -> Array:
     """``photo``'s colours, light and shade under ``stylized``'s strokes.
 
     Luminance-only transfer (Gatys et al., "Preserving Color in Neural Artistic Style Transfer", 2016, https://arxiv.org/abs/1606.05897)
-    takes the painting's luma whole, and with it a night's darkness or washed-out contrast that goes ill with the photograph's colours. Here
-    only the strokes are taken: what remains of the painting's luma after all that the photograph explains, by a guided filter (He, Sun and Tang,
+    takes the painting's luma whole, and with it a night's darkness or a contrast that goes ill with the photograph's colours. Here only the
+    strokes are taken: what remains of the painting's luma after all that the photograph explains, by a guided filter (He, Sun and Tang,
     "Guided Image Filtering", ECCV 2010). They lie over the photograph's luma, smoothed within its edges to make room for them. Chroma is
     the photograph's, drawn in just as far as the gamut demands, so that strokes are never clipped away.
     """
