@@ -25,6 +25,7 @@ format: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/apply.py
+	$(BIN)/python benchmarks/startup.py
 
 clean:
 	rm -rf .venv demo-out

@@ -4,4 +4,4 @@
 # STYLE is a bundled name or a style file; all the bundled ones if none is named.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec "${PYTHON:-.venv/bin/python}" runs/sheet.py --photos "${PHOTOS:-examples/photos}" --out "${OUT:-runs-out/sheet.jpg}" "$@"
+exec .venv/bin/python runs/sheet.py --photos "${PHOTOS:-examples/photos}" --out "${OUT:-runs-out/sheet.jpg}" "$@"
