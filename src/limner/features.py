@@ -113,8 +113,8 @@ def load(layers: Sequence[str], weights: Path | None = None) -> VGG19:
 def _download() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL).name
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX)
         except (OSError, RuntimeError) as error:
             raise LimnerError(

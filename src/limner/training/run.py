@@ -187,8 +187,13 @@ class Run:
         self._losses = losses
         if (step + 1) % LOG_EVERY == 0:
             values = {name: round(loss.item(), 6) for name, loss in losses.items()}
-            with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step + 1, **values}) + "\n")
+            path = self.folder / "metrics.jsonl"
+            try:
+                with path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step + 1, **values}) + "\n")
+            except OSError as error:
+                again = f"limner train --resume {self.folder}"
+                raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
 
     # How it is done.
 
