@@ -19,7 +19,7 @@ from limner.files import replacing
 from limner.training import export
 from limner.training.run import Options, Run
 
-__all__ = ["Options", "load", "train", "write_style"]
+__all__ = ["Options", "load", "recipe_sha256", "train", "write_style"]
 
 logger = logging.getLogger("limner")
 
@@ -88,7 +88,6 @@ def write_style(folder: Path, path: Path) -> Path:
 
 def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path) -> Path:
     name = options.name or re.sub(r"[^a-z0-9]+", "-", options.out.resolve().name.lower()).strip("-") or "style"
-    recipe = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
     about = {
         "name": name,
         "title": options.title or name.replace("-", " ").capitalize(),
@@ -100,13 +99,17 @@ def _export(network: Any, method: str, config: Any, options: Options, step: int,
         "trained_on": list(options.trained_on),
         "steps": step,
         "recipe": options.recipe,
-        "recipe_sha256": hashlib.sha256(
-            json.dumps({"method": method, "seed": options.seed, **recipe}, sort_keys=True).encode()
-        ).hexdigest(),
+        "recipe_sha256": recipe_sha256(method, config, options.seed),
     }
     export.write(network, about, path)
     logger.info("style file: %s", path)
     return path
+
+
+def recipe_sha256(method: str, config: Any, seed: int) -> str:
+    """Hash of every option that shapes the weights. Paths are left out: what lies there is told in the card's ``trained_on``."""
+    table = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    return hashlib.sha256(json.dumps({"method": method, "seed": seed, **table}, sort_keys=True).encode()).hexdigest()
 
 
 def _module(method: str) -> ModuleType:
