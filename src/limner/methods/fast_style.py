@@ -9,7 +9,7 @@ Differs from the paper:
 - Residual blocks pad by reflection instead of shrinking the picture.
 - The Gram matrix is taken apart into mean and covariance, each with its own loss. As one matrix, the mean outweighs the rest by far: the
   network then learns the painting's palette long before its strokes (option ``statistic``).
-- Each loss is divided by the energy of what it is compared with, so that one style weight serves every painting.
+- Each loss is divided by the energy of what it is compared with, so that one style weight can serve very different paintings.
 - A tone loss keeps what is light light and what is dark dark. Content features say little about flat areas: without it, black hair or a
   night sky may come out as cream paper, with a dark halo where the area ends.
 - Adam's rate rises and falls again (one cycle), and the style file holds an average of the weights.
@@ -54,7 +54,7 @@ class Config:
     style_size: int = 512
     """Short side, in pixels, that the painting is scaled to: smaller gives smaller strokes."""
     style_weight: float = 2.5
-    """Strength of the style against the content. Losses are relative, so one value suits every painting."""
+    """Strength of the style against the content. Losses are relative, so that one value can serve very different paintings."""
     statistic: Literal["moments", "gram"] = "moments"
     """What the style loss compares: mean and covariance of the features, or the paper's Gram matrix, in which both are one."""
     tv_weight: float = 2.0
