@@ -1,5 +1,6 @@
 """The command line, as people use it: outputs, exit codes, and one clear sentence for every bad input."""
 
+import os
 import re
 import struct
 import subprocess
@@ -118,6 +119,35 @@ def test_strength_zero_is_the_file_itself_whatever_its_profile(limner: Call, tmp
     assert target.read_bytes() == source.read_bytes()
 
 
+def test_paintings_below_the_folder_are_not_painted_again(limner: Call, tmp_path: Path, style_file: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a.jpg", "B.Jpg", "c.JPEG"):
+        Image.fromarray(make_photo(20, 20)).save(tmp_path / "in" / name, format="JPEG")
+    words = ("apply", tmp_path / "in", "-o", tmp_path / "in" / "painted", "-s", style_file)
+    assert limner(*words)[0] == 0
+    before = tree(tmp_path / "in")
+    assert len(before) == 6
+    assert limner(*words)[0] == 0
+    assert tree(tmp_path / "in") == before
+
+
+def test_each_photo_once_and_no_painting_of_a_glob(limner: Call, photo: Path, style_file: Path) -> None:
+    assert limner("apply", photo, photo, photo.parent, "-s", style_file)[0] == 0
+    before = tree(photo.parent)
+    assert sorted(before) == ["photo.jpg", "photo.tiny.jpg"]
+    assert limner("apply", *sorted(photo.parent.glob("*.jpg")), "-s", style_file)[0] == 0
+    assert tree(photo.parent) == before
+
+
+def test_names_that_the_terminal_cannot_show_end_nothing(tmp_path: Path, style_file: Path) -> None:
+    for name in ("日.png", "z.png"):
+        Image.fromarray(make_photo(20, 20)).save(tmp_path / name)
+    words = [sys.executable, "-m", "limner", "apply", tmp_path, "-s", style_file]
+    done = subprocess.run(list(map(str, words)), capture_output=True, env={**os.environ, "PYTHONIOENCODING": "cp1252"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(tree(tmp_path)) == ["z.png", "z.tiny.png", "日.png", "日.tiny.png"]
+
+
 def test_two_photos_never_become_one_file(limner: Call, tmp_path: Path, style_file: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()
@@ -185,7 +215,8 @@ def test_other_bad_inputs(limner: Call, tmp_path: Path, photo: Path, style_file:
         (["apply", photo, "-s", photo], "photo.jpg"),
         (["apply", photo, "-s", style_file, "-o", photo / "below" / "a.jpg"], "photo.jpg"),
         (["apply", photo, "-s", style_file, "-o", tmp_path / "out.xyz"], "out.xyz"),
-        (["apply", photo, photo, "-s", style_file, "-o", tmp_path / "one.jpg"], "one.jpg"),
+        (["apply", photo, style_file.with_name("b.jpg"), "-s", style_file, "-o", tmp_path / "one.jpg"], "one.jpg"),
+        (["train", "--preset", "pyramid"], "needs a method"),
         (["apply", photo, "-s", style_file, "--strength", "1.5"], "strength"),
         (["apply", photo, "-s", style_file, "--strength", "much"], "strength"),
         (["apply", photo, "-s", style_file, "--max-size", "0"], "max-size"),

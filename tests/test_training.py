@@ -228,7 +228,7 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, painting: Path, photos:
         training.train("fast_style", small(painting, photos, vgg_file), options(tmp_path / "run", device="gpu"))
 
 
-@pytest.mark.parametrize("bad", [{"checkpoint_every": 0}, {"workers": -1}, {"name": "van/gogh"}, {"name": "Van Gogh"}])
+@pytest.mark.parametrize("bad", [{"seed": -1}, {"checkpoint_every": 0}, {"workers": -1}, {"name": "van/gogh"}, {"name": "Van Gogh"}])
 def test_impossible_options_are_refused(tmp_path: Path, bad: dict[str, Any]) -> None:
     with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
         options(tmp_path, **bad)
@@ -341,6 +341,14 @@ def test_a_folder_of_bad_pictures_ends_with_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     with pytest.raises(LimnerError, match=r"None of the 1 pictures.*text\.jpg"):
         data.Crops(tmp_path, size=16, min_scale=0.5, seed=0)[0]
+
+
+def test_a_training_without_a_readable_photo_ends_with_a_sentence(tmp_path: Path, painting: Path, vgg_file: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "text.jpg").write_text("not a picture")
+    with pytest.raises(LimnerError, match=r"^None of the 1 pictures"):
+        training.train("fast_style", small(painting, tmp_path / "photos", vgg_file), options(tmp_path / "run", workers=1))
+    assert not (tmp_path / "run").exists()
 
 
 def test_checkpoints_are_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

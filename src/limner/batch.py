@@ -59,16 +59,8 @@ def plan(inputs: Iterable[Path], out: Path | None, style_name: str) -> list[Job]
     from limner import image
     from limner.style import default_output
 
-    found: list[tuple[Path, Path]] = []
     inputs = list(inputs)
-    for path in inputs:
-        if path.is_dir():
-            inside = _without_paintings(image.find(path), style_name)
-            if not inside:
-                raise LimnerError(f"There are no pictures in {path}: name a folder that holds some (folders inside it are searched too).")
-            found += [(p, p.relative_to(path)) for p in inside]
-        else:
-            found.append((path, Path(path.name)))
+    found = _photographs(inputs, out, style_name)
     if out is not None and out.suffix and not out.is_dir():
         if len(found) == 1 and not inputs[0].is_dir():
             return [Job(found[0][0], out)]
@@ -78,11 +70,33 @@ def plan(inputs: Iterable[Path], out: Path | None, style_name: str) -> list[Job]
     taken: dict[Path, Path] = {}
     for job in jobs:
         if job.target in taken:
-            raise LimnerError(
-                f"{taken[job.target]} and {job.source} would both become {job.target}: paint them in two calls with different -o."
-            )
+            raise LimnerError(f"{taken[job.target]} and {job.source} would both become {job.target}: rename one, or paint them apart.")
         taken[job.target] = job.source
     return jobs
+
+
+def _photographs(inputs: list[Path], out: Path | None, style_name: str) -> list[tuple[Path, Path]]:
+    """(file, place below ``out``) of every photograph that ``inputs`` name, each file once, and none of Limner's own paintings."""
+    from limner import image
+
+    found: dict[Path, tuple[Path, Path]] = {}
+    # A single file that is named is wanted as it is; of several (`*.jpg`) those are not that an earlier call painted.
+    files = [path for path in inputs if not path.is_dir()]
+    wanted = files if len(inputs) == 1 else _without_paintings(files, style_name)
+    for path in inputs:
+        if not path.is_dir():
+            if path in wanted:
+                found.setdefault(path.resolve(), (path, Path(path.name)))
+            continue
+        inside = image.find(path)
+        if out is not None and path.resolve() in out.resolve().parents:
+            inside = [p for p in inside if out.resolve() not in p.resolve().parents]
+        inside = _without_paintings(inside, style_name)
+        if not inside:
+            raise LimnerError(f"There are no pictures in {path}: name a folder that holds some (folders inside it are searched too).")
+        for p in inside:
+            found.setdefault(p.resolve(), (p, p.relative_to(path)))
+    return list(found.values())
 
 
 def _without_paintings(paths: list[Path], style_name: str) -> list[Path]:
@@ -111,8 +125,9 @@ def run(
         raise LimnerError(f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
     paint = style.load(options.style, runtime=options.runtime, device=options.device)
     jobs = plan(inputs, out, paint.card.name)
-    for suffix in {job.target.suffix for job in jobs} - image.WRITABLE.keys() - {suffix.upper() for suffix in image.WRITABLE}:
-        raise LimnerError(f"{out} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {suffix!r}.")
+    for job in jobs:
+        if job.target.suffix.lower() not in image.WRITABLE:
+            raise LimnerError(f"{job.target} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {job.target.suffix!r}.")
     paint.open()
     for job in jobs:
         try:

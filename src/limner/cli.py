@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.util
+import io
+import os
 import pkgutil
 import sys
 import tomllib
@@ -106,6 +108,8 @@ def _train_app(rest: list[str]) -> tuple[App, list[str]]:
     rest, config = _take(rest, "--config")
     rest, preset = _take(rest, "--preset")
     defaults: dict[str, Any] = {}
+    if preset is not None and config is None and (not rest or rest[0].startswith("-")):
+        raise LimnerError(f"--preset {preset} needs a method: `limner train fast-style --preset {preset} ...`.")
     if config is not None:
         defaults = _read_config(Path(config))
         method = str(defaults.pop("method", "")).replace("_", "-")
@@ -248,6 +252,9 @@ def _complain(sentence: str) -> None:
 def main(words: list[str] | None = None) -> None:
     """The console script: exit code 0, 2 after bad input (told in one sentence each), 130 after Ctrl-C."""
     words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name that the terminal cannot show ends nothing
     try:
         sys.exit(_dispatch(words))
     except LimnerError as error:
@@ -256,6 +263,9 @@ def main(words: list[str] | None = None) -> None:
         _complain(" ".join(str(error).split()) + " (`limner --help` tells more.)")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output (`| head`) has gone; Python must not try to write the rest of it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(2)
 
 

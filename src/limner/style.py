@@ -56,8 +56,9 @@ class Style:
     ) -> "Image.Image | Path | str | NDArray[Any]":
         """Paint ``picture``; the same type comes back: a PIL image, an array (uint8 or uint16, HWC RGB or RGBA), or a path.
 
-        A path gives the path of a new file beside it, ``photo.starry-night.jpg`` for ``photo.jpg``. Size, alpha and bit depth are kept.
-        ``strength`` goes from 0, the photograph itself, to 1; ``keep_colors`` keeps the photograph's colours under the style's strokes.
+        A path gives the path of a file beside it, ``photo.starry-night.jpg`` for ``photo.jpg``, written anew if it is there. Size, alpha
+        and bit depth are kept. ``strength`` goes from 0, the photograph itself, to 1; ``keep_colors`` keeps the photograph's colours under
+        the style's strokes.
         Raises ``LimnerError`` where the picture cannot be read or painted.
         """
         if isinstance(picture, np.ndarray):

@@ -75,6 +75,7 @@ class Options:
     """Name of the recipe, where there is one."""
 
     def __post_init__(self) -> None:
+        require(self.seed >= 0, f"--seed must not be negative, as {self.seed} is.")
         require(self.checkpoint_every >= 1, f"--checkpoint-every must be at least 1, not {self.checkpoint_every}.")
         require(self.workers is None or self.workers >= 0, f"--workers must not be negative, as {self.workers} is.")
         require(
@@ -236,6 +237,9 @@ class Run:
             scale = PREVIEW_SHORT_SIDE / min(photo.shape[-2:])
             size = [max(round(side * scale / 16), 1) * 16 for side in photo.shape[-2:]]
             photos.append(nn.functional.interpolate(photo, size, mode="bicubic", antialias=True).clamp(0, 1))
+        if folder is None and not photos:
+            # Said here, in one sentence: a worker would say it with its traceback.
+            raise LimnerError(f"None of the {len(paths)} pictures in --photos can be read: name a folder of whole photographs.")
         return photos
 
     def _truncate_metrics(self) -> None:
