@@ -1,4 +1,4 @@
-"""Limner turns photographs into cartoons and paintings, and trains new styles.
+"""Limner turns photographs into paintings, and trains new styles.
 
 >>> import limner
 >>> limner.load("starry-night")("photo.jpg")  # doctest: +SKIP

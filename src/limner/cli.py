@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = App(
     name="limner",
-    help="Turns photographs into cartoons and paintings, and trains new styles.",
+    help="Turns photographs into paintings, and trains new styles.",
     version=__version__,
     help_format="markdown",
     default_parameter=Parameter(negative=()),
