@@ -30,7 +30,7 @@ bench: .venv/dev
 clean:
 	rm -rf .venv demo-out
 
-# Applying needs no torch: the demo installs only what a user's `pip install limner` does.
+# Applying needs no torch: the demo installs only what `pip install .` does.
 .venv/core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
