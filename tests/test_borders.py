@@ -9,21 +9,23 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "limner"
 HEAVY = {"torch", "openvino", "onnxruntime"}
-PICTURES = {"image", "formats", "icc"}
+PICTURES = {"image", "formats", "icc", "sources", "prepare"}
 
 # Each part of the house, and the parts of it that a part must never import.
 FORBIDDEN = {
     "methods": {"training", *PICTURES, "cli", "batch", "style", "runtimes"},
     "features.py": {"training", *PICTURES, "cli", "batch", "style", "runtimes", "methods"},
-    "image.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
-    "formats.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "image"},
+    "image.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "sources", "prepare"},
+    "formats.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "image", "sources", "prepare"},
+    "sources.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "prepare"},
+    "prepare": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
     "icc.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", *PICTURES},
     "card.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
     "style.py": {"training", "methods", "features", "cli", "batch"},
     "blend.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES, "card"},
     "batch.py": {"training", "methods", "features", "cli"},
     "runtimes": {"training", "features", "cli", "batch", "style", *PICTURES},
-    "training": {"cli", "batch", "style"},
+    "training": {"cli", "batch", "style", "prepare"},
 }
 
 
@@ -80,6 +82,12 @@ def test_importing_limner_loads_no_engine() -> None:
 def test_help_loads_no_engine() -> None:
     code = "from limner.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert not stop.code"
     assert not loaded_after(code) & HEAVY
+
+
+def test_preparing_loads_no_engine() -> None:
+    loaded = loaded_after("import limner.prepare")
+    assert "limner.sources" in loaded
+    assert not loaded & (HEAVY | {"av", "limner.training"})
 
 
 def test_applying_loads_no_torch_and_no_method(style_file: Path) -> None:

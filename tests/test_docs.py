@@ -9,7 +9,8 @@ import pytest
 from limner import cli
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = (("apply",), ("styles",), ("train",), ("train", "fast-style"), ("export",))
+PREPARE = (("prepare",), ("prepare", "crops"), ("prepare", "shards"), ("prepare", "npz"))
+COMMANDS = (("apply",), ("styles",), *PREPARE, ("train",), ("train", "fast-style"), ("export",))
 
 
 def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -9,7 +9,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
@@ -20,6 +20,8 @@ from limner.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from limner.prepare import Progress, Summary
 
 app = App(
     name="limner",
@@ -32,6 +34,10 @@ TRAIN_HELP = """Train a style of your own.
 
 `limner train METHOD ...` starts a run, `limner train --resume RUN` goes on with one. `--config FILE` takes options from a TOML file (a
 recipe, or a run's config.toml) and `--preset NAME` from the method's presets; flags override both.
+"""
+PREPARE_HELP = """Make pictures ready for training, once: scaled down, cut to squares, without near-duplicates.
+
+From any mix of folders, films, .tar shards and .npz files. A command that was ended goes on when it is given again.
 """
 Flat = Annotated[Options, Parameter(name="*")]
 
@@ -85,8 +91,8 @@ def styles(name: str = "", *, names: bool = False) -> int:
 
 
 @app.command
-def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")]) -> int:
-    """Write the style file of a training run, from its newest checkpoint.
+def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint: Literal["best", "newest"] = "best") -> int:
+    """Write the style file of a training run.
 
     Parameters
     ----------
@@ -94,11 +100,98 @@ def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")]) -> int:
         The run directory.
     out
         The style file to write, e.g. my-style.onnx.
+    checkpoint
+        The one with the best held-out number, or the newest.
     """
     _need_torch()
     from limner import training
 
-    _say(str(training.write_style(run, out)))
+    _say(str(training.write_style(run, out, which=checkpoint)))
+    return 0
+
+
+def _prepare_app() -> App:
+    """`limner prepare` and its three commands. They bring NumPy and Pillow along, which `limner --help` does without."""
+    from limner import prepare
+
+    flat = Parameter(name="*")
+    application = App(
+        name="limner prepare", help=PREPARE_HELP, help_format="markdown", default_parameter=Parameter(negative=()), version_flags=()
+    )
+
+    @application.command
+    def crops(sources: list[Path], *, options: Annotated[prepare.CropOptions, flat]) -> int:
+        """Write pictures as small JPEG files into a folder.
+
+        Parameters
+        ----------
+        sources
+            Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+        """
+        return _prepare(lambda progress: prepare.crops(sources, options, progress))
+
+    @application.command
+    def shards(sources: list[Path], *, options: Annotated[prepare.ShardOptions, flat]) -> int:
+        """Write pictures as JPEG files into tar shards, for sets of many thousands (WebDataset's layout).
+
+        Parameters
+        ----------
+        sources
+            Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+        """
+        return _prepare(lambda progress: prepare.shards(sources, options, progress))
+
+    @application.command
+    def npz(
+        sources: list[Path] | None = None,
+        *,
+        domain_a: list[Path] | None = None,
+        domain_b: list[Path] | None = None,
+        options: Annotated[prepare.Options, flat],
+    ) -> int:
+        """Write pictures as equal squares into one compressed NumPy file, for small sets: an array `images`, or `a` and `b`.
+
+        Parameters
+        ----------
+        sources
+            Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+        domain_a
+            Instead of these: the first of two domains.
+        domain_b
+            The second of two domains.
+        """
+        domains = {"domain_a": domain_a or (), "domain_b": domain_b or ()}
+        return _prepare(lambda progress: prepare.npz(sources or (), options, progress, **domains), f" of {options.size} x {options.size}")
+
+    return application
+
+
+def _prepare(work: "Callable[[Progress], Summary]", of_size: str = "") -> int:
+    """Do it under a progress bar, and say what became of the pictures."""
+    from rich import progress
+
+    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+    console = _stderr()
+    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", start=False)
+
+        def tell(done: int, total: int) -> None:
+            if bar.tasks[0].started:
+                bar.update(task, completed=done)
+            else:
+                bar.reset(task, completed=done, total=total)
+
+        try:
+            summary = work(tell)
+        except KeyboardInterrupt:
+            bar.stop()
+            _complain("stopped; go on with the same command.")
+            return 130
+    for sentence in summary.bad:
+        _complain(sentence)
+    places = {name: "" if name == "images" else f" in {name}" for name in summary.written}
+    written = " and ".join(f"{count:,} pictures{of_size}{places[name]}" for name, count in summary.written.items())
+    _say(f"{summary.out}: {written} written, {summary.near:,} near-duplicates dropped, {len(summary.bad):,} could not be used.")
     return 0
 
 
@@ -156,7 +249,8 @@ def _train(training: Any, method: str, config: Any, options: Any, *, resume: boo
     path = training.train(method, config, options, resume=resume)
     if path is None:
         return 130
-    _say(str(path))
+    if os.environ.get("RANK", "0") == "0":  # of several processes (torchrun), the first one speaks
+        _say(str(path))
     return 0
 
 
@@ -278,6 +372,8 @@ def _dispatch(words: list[str]) -> int:
             return _resume(Path(folder))
         train, rest = _train_app(rest)
         return _call(train, rest)
+    if words[:1] == ["prepare"]:
+        return _call(_prepare_app(), words[1:])
     return _call(app, words)
 
 
@@ -286,7 +382,8 @@ def _call(application: App, words: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
+@app.command(name="prepare", help="Make pictures ready for training: as small files, tar shards or one .npz.")
 @app.command(name="train", help="Train a style of your own: `limner train --help` lists the methods.")
-def _train_listed() -> int:
-    """Only for the list of commands: ``_dispatch`` takes `limner train` before it comes here."""
+def _listed() -> int:
+    """Only for the list of commands: ``_dispatch`` takes these two before it comes here."""
     return 0

@@ -98,16 +98,18 @@ def read(file: IO[bytes], name: str, max_pixels: int) -> Stored:
 
 
 @contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Turns whatever a decoder throws at a damaged file into one sentence."""
+def decoding(name: str) -> Iterator[None]:
+    """Turns whatever a decoder throws at a damaged file into one sentence, a LimnerError."""
     try:
         yield
     except LimnerError:
         raise
+    except PermissionError as error:
+        raise LimnerError(f"{name} cannot be opened because reading it is not permitted: check its access rights.") from error
     except MemoryError as error:
         raise LimnerError(f"{name} does not fit into memory: make it smaller or use a machine with more memory.") from error
     except Exception as error:  # decoders meet damage as OSError, SyntaxError, struct.error, KeyError, RuntimeError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
         raise LimnerError(f"{name} is damaged or cut short ({reason}): copy or download it again.") from error
 
 
@@ -133,7 +135,7 @@ def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image | None:
     file.seek(0)
     formats = [*dict.fromkeys(WRITABLE.values()), *(["HEIF"] if "HEIF" in Image.OPEN else [])]
     try:
-        with _decoding(name), _header():
+        with decoding(name), _header():
             image = Image.open(file, formats=formats)
     except LimnerError as error:
         if not isinstance(error.__cause__, UnidentifiedImageError):
@@ -169,13 +171,13 @@ def _register_heif(name: str) -> None:
 
 def read_pil(image: Image.Image, name: str) -> Stored:
     """A Pillow picture, decoded or not; modes of `limner.image.from_pil`."""
-    with _decoding(name):
+    with decoding(name):
         image.load()
     mode = image.mode
     if mode in ("I", "F"):
         raise LimnerError(f"{name} has 32 bits per sample: save it with 8 or 16 bits.")
     alpha: NDArray[Any] | None = None
-    with _decoding(name):
+    with decoding(name):
         if mode.startswith("I;16"):
             samples = np.asarray(image).astype(np.uint16)
         elif image.has_transparency_data:
@@ -197,7 +199,7 @@ def _png_bits(file: IO[bytes]) -> int:
 def _read_png16(file: IO[bytes], name: str, image: Image.Image) -> Stored:
     import imagecodecs
 
-    with _decoding(name):
+    with decoding(name):
         image.load()  # only for EXIF and XMP that stand behind the pixels
         file.seek(0)
         samples = imagecodecs.png_decode(file.read())
@@ -211,7 +213,7 @@ def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, max_pixels
     """First page of a TIFF with 16 bits, or of a kind that Pillow does not know (`image` is None)."""
     import tifffile
 
-    with _decoding(name):
+    with decoding(name):
         file.seek(0)
         page = tifffile.TiffFile(file, name=Path(name).name).pages[0]
         _check_size(name, page.imagewidth, page.imagelength, max_pixels)

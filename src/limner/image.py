@@ -8,6 +8,7 @@ does the way back, atomically. Styles only ever see `Picture.pixels`. How a file
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -32,6 +33,7 @@ __all__ = [
     "encode",
     "find",
     "fit",
+    "flat",
     "from_float",
     "from_pil",
     "read",
@@ -222,6 +224,12 @@ def from_float(array: NDArray[np.float32], dtype: DTypeLike) -> Pixels:
     return pixels
 
 
+def flat(picture: Picture) -> NDArray[np.uint8]:
+    """uint8 HWC RGB: alpha laid over white, 16 bits rounded to 8."""
+    pixels = picture.pixels if picture.alpha is None else _over_white(picture.pixels, picture.alpha)
+    return _to_depth(pixels, np.uint8)
+
+
 def fit(picture: Picture, max_size: int) -> Picture:
     """The picture scaled down (Lanczos), so that its longer side is at most `max_size`; as it is where it is small enough."""
     height, width = picture.pixels.shape[:2]
@@ -257,8 +265,8 @@ def _resize16(samples: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     return rounded
 
 
-def find(folder: str | os.PathLike[str]) -> list[Path]:
-    """All files below a folder with a suffix of SUFFIXES, sorted; hidden ones left out, linked folders not entered."""
+def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """All files below a folder with one of these lower-case suffixes, sorted; hidden ones left out, linked folders not entered."""
     folder = Path(folder)
     if not folder.is_dir():
         raise LimnerError(f"{folder} is not a folder: name one that exists.")
@@ -269,5 +277,5 @@ def find(folder: str | os.PathLike[str]) -> list[Path]:
     found = []
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
+        found += [Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in suffixes]
     return sorted(found)

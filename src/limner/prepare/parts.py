@@ -1,0 +1,153 @@
+"""What is written part by part: files, tar shards, pieces of an .npz; and the manifest, which knows the parts that are whole."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from limner.errors import LimnerError, require
+from limner.files import replacing
+
+MANIFEST = "prepared.jsonl"
+"""First line: what was asked for. Then one line for each part: which pictures were taken, which were not, and why."""
+
+Add: TypeAlias = Callable[[str, bytes], None]
+"""Writes one picture: (name without suffix, its bytes)."""
+
+OpenPart: TypeAlias = Callable[[str, int], AbstractContextManager[Add]]
+"""(array, number of the part) -> what adds to it. The part is whole where the context ends, and there is nothing of it where it fails."""
+
+
+@dataclass
+class Part:
+    """One line of the manifest: what became of the pictures that were read for it."""
+
+    array: str
+    read: int = 0
+    taken: dict[str, list[str]] = field(default_factory=dict)
+    """Name of the output, without suffix and number of the crop -> [key in its source, difference hash]."""
+    near: list[str] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    written: int = 0
+
+
+@contextmanager
+def files(folder: Path, array: str, number: int) -> Iterator[Add]:
+    def add(name: str, data: bytes) -> None:
+        with replacing(folder / f"{name}.jpg") as beside:
+            beside.write_bytes(data)
+
+    yield add
+
+
+@contextmanager
+def shard(folder: Path, array: str, number: int) -> Iterator[Add]:
+    path = folder / f"shard-{number:05d}.tar"
+    with replacing(path) as beside, tarfile.open(beside, "w") as tar:
+
+        def add(name: str, data: bytes) -> None:
+            member = tarfile.TarInfo(f"{name}.jpg")  # its time and owner are zero: the same pictures give the same bytes
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+        yield add
+        empty = not tar.getmembers()
+    if empty:  # where the last pictures were all near-duplicates
+        path.unlink()
+
+
+@contextmanager
+def piece(folder: Path, array: str, number: int) -> Iterator[Add]:
+    with replacing(folder / f"{array}-{number:05d}.raw") as beside, beside.open("wb") as file:
+
+        def add(name: str, data: bytes) -> None:
+            file.write(data)
+
+        yield add
+
+
+def join(out: Path, folder: Path, counts: Mapping[str, int], size: int) -> None:
+    """Join the parts in `folder` to the file `out`, a piece at a time, and remove the folder."""
+    with replacing(folder / "whole") as beside, zipfile.ZipFile(beside, "w") as file:
+        for name, count in counts.items():
+            member = zipfile.ZipInfo(f"{name}.npy")  # its date is that of 1980
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with file.open(member, "w", force_zip64=True) as stream:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+                np.lib.format.write_array_header_1_0(stream, header)
+                for part in sorted(folder.glob(f"{name}-*.raw")):
+                    with part.open("rb") as raw:
+                        shutil.copyfileobj(raw, stream)
+    trash = folder.with_name(f".{folder.name}.done")
+    try:
+        (folder / "whole").replace(out)
+        shutil.rmtree(trash, ignore_errors=True)
+        folder.rename(trash)  # gone at one stroke: a folder half deleted would look like a run that was ended
+        shutil.rmtree(trash)
+    except OSError as error:
+        raise LimnerError(f"{out} cannot be written ({error.strerror}): check access rights, and give the same command again.") from error
+
+
+class Manifest:
+    """What was asked for, and the parts that are whole. Begins a new one, or reads the one of a run that was ended.
+
+    Raises LimnerError where that one was asked for something else, or the folder holds something else.
+    """
+
+    def __init__(self, folder: Path, header: dict[str, Any]) -> None:
+        self.path = folder / MANIFEST
+        self.parts: list[Part] = []
+        if self.path.exists():
+            self._read(header)
+        else:
+            require(
+                not folder.exists() or (folder.is_dir() and all(file.suffix == ".tmp" for file in folder.iterdir())),
+                f"{folder} is there already, and not by `limner prepare`: name another --out.",
+            )
+            self._write([header])
+        for left in folder.glob(".*.tmp"):  # by a run that was killed
+            left.unlink()
+
+    def _read(self, header: dict[str, Any]) -> None:
+        try:
+            *lines, cut = self.path.read_text(encoding="utf-8").split("\n")
+            begun, *parts = map(json.loads, lines)
+            self.parts = [Part(**part) for part in parts]
+            other = [name for name in {**begun, **header} if begun.get(name) != header.get(name)]
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise LimnerError(f"{self.path} is damaged ({error}): delete its folder, and begin anew.") from error
+        if other:
+            raise LimnerError(
+                f"{self.path.parent} was begun with other {', '.join(other)}: repeat what was asked then, or name another --out."
+            )
+        if cut:  # the line that was being written when the run was killed
+            self._write([header, *map(asdict, self.parts)])
+
+    def _write(self, lines: list[dict[str, Any]]) -> None:
+        with replacing(self.path) as beside:
+            beside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+    def append(self, part: Part) -> None:
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(part)) + "\n")
+        except OSError as error:
+            raise LimnerError(f"{self.path} cannot be written ({error.strerror}): make room, and give the same command again.") from error
+        self.parts.append(part)
+
+    def forget(self) -> None:
+        """Leave nothing behind of a run that found nothing."""
+        for file in (self.path, *self.path.parent.glob("*.raw")):
+            file.unlink()
+        with suppress(OSError):  # not empty: something else has been put there
+            self.path.parent.rmdir()
