@@ -35,6 +35,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of forty small photographs: enough that four are held out."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(40):
+        Image.fromarray(make_photo(48, 40, seed=100 + i)).save(folder / f"photo-{i:02}.jpg")
+    return folder
+
+
+@pytest.fixture
+def painting(tmp_path: Path) -> Path:
+    path = tmp_path / "painting.png"
+    Image.fromarray(make_photo(90, 70, seed=99)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def style_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The style file of a small random network, with its weights beside it."""
     torch.manual_seed(3)

@@ -100,7 +100,7 @@ def load(layers: Sequence[str], weights: Path | None = None) -> VGG19:
         wanted = ", ".join(sorted(layer for layer in network.layers if layer[4:] not in {name[4:] for name in there}))
         raise LimnerError(
             f"The VGG-19 weights {path} cannot give {wanted}: the file {reach}. Give a whole VGG-19 with --vgg, or choose layers that "
-            "it has (--preset pyramid needs nothing beyond relu3_3)."
+            "it has with --style-layers and --content-layer."
         )
     for name in network.names:
         convolution = network.features[name]

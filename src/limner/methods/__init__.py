@@ -13,11 +13,26 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
+class Pictures(Protocol):
+    """A stream of batches, float32 NCHW RGB in [0, 1] on the run's device."""
+
+    held_out: list[Tensor]
+    """Batches of centred crops of pictures that the stream never shows."""
+
+    def __getitem__(self, step: int) -> Tensor:
+        """This process's batch of ``step``: the same one whenever it is asked for."""
+
+
 class Run(Protocol):
     """What a method is handed: pictures, device, precision, checkpoints, progress."""
 
-    def photos(self, folder: Path, *, size: int, batch_size: int, min_scale: float) -> None:
-        """Choose the photographs of ``folder`` (recursive) as ``run.steps``' pictures: random square crops, scaled to ``size``, flipped."""
+    def pictures(
+        self, path: Path, *, size: int, batch_size: int, min_scale: float, max_scale: float = 1.0, name: str = "photos", domain: str = ""
+    ) -> Pictures:
+        """A stream of random square crops of a folder's (npz's, film's, shards') pictures: their side is ``min_scale`` to ``max_scale`` of
+        the short side, scaled to ``size``; half of them are mirrored. ``name`` is the option that named ``path``; a file of two domains
+        needs ``domain``.
+        """
 
     def picture(self, path: Path) -> Tensor:
         """One whole picture, float32 NCHW RGB in [0, 1], on the run's device."""
@@ -34,14 +49,13 @@ class Run(Protocol):
     def keep(self, **parts: Any) -> None:
         """Name everything with a ``state_dict`` that a checkpoint must hold. Call it once, last: a run that resumes restores it here.
 
+        Networks, optimizers and schedules are equal in all processes; anything else is saved for each.
+
         ``average``, the ``AveragedModel`` of the network that becomes the style file, must be among them.
         """
 
-    def steps(self, total: int) -> Iterator[tuple[int, Tensor]]:
-        """(step, photos) from the first step not yet done to ``total``; photos are float32 NCHW RGB in [0, 1] on the run's device.
-
-        Saves checkpoints and previews on the way, and ends early after Ctrl-C.
-        """
+    def steps(self, total: int) -> Iterator[int]:
+        """The steps not yet done, up to ``total``. Saves checkpoints and previews on the way, and ends early after Ctrl-C."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's mixed precision, as a context."""
@@ -49,8 +63,13 @@ class Run(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Gradients of ``loss``, in all processes."""
 
-    def preview(self, stylize: Callable[[Tensor], Tensor]) -> None:
-        """Name the function that the preview sheets show: float32 NCHW RGB in [0, 1] to the same."""
+    def preview(self, paint: Callable[[Tensor], Tensor], photos: Pictures, *, name: str = "") -> None:
+        """What the preview sheet shows, and what alarms look at: ``paint`` maps float32 NCHW RGB in [0, 1] to the same. A second sheet
+        needs a name.
+        """
+
+    def evaluate(self, measure: Callable[[], dict[str, Tensor]], *, by: str) -> None:
+        """Compute the held-out numbers (scalars; none where nothing is held out) before each checkpoint; the lowest ``by`` is the best."""
 
     def log(self, step: int, **losses: Tensor) -> None:
         """Record losses (scalars); read from the device now and then only, so that nothing waits."""
@@ -77,5 +96,5 @@ class Method(Protocol):
     def build(self, config: Any) -> StyleNetwork:
         """The network that becomes the style file: float32 NCHW RGB in [0, 1] to the same; weights not yet learnt."""
 
-    def train(self, config: Any, run: Run) -> StyleNetwork:
-        """Learn; returns the network that becomes the style file."""
+    def train(self, config: Any, run: Run) -> None:
+        """Learn. What becomes the style file is kept as ``average``."""

@@ -16,8 +16,9 @@ import tomli_w
 
 from limner.errors import LimnerError
 from limner.files import replacing
-from limner.training import export
-from limner.training.run import Options, Run
+from limner.training import checkpoint, export, report
+from limner.training.options import Options
+from limner.training.run import Run
 
 __all__ = ["Options", "load", "recipe_sha256", "train", "write_style"]
 
@@ -33,27 +34,27 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     Raises ``LimnerError`` where an input is bad or ``options.out`` already holds a run.
     """
     module = _module(method)
-    if resume:
-        _check_inputs(config, options, f"put it back, or change {options.out / CONFIG}")
-    else:
-        _check_inputs(config, options, "check the path")
-        if (options.out / CONFIG).exists():
-            raise LimnerError(
-                f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another --out."
-            )
-        _write(method, config, options)
+    run = Run(options, steps=config.steps)
+    main = run.accelerator.is_main_process
+    if main:
+        _begin(method, config, options, resume)
     try:
-        run = Run(options, steps=config.steps)
-        network = module.train(config, run)
+        run.accelerator.wait_for_everyone()
+        module.train(config, run)
+        if main and not run.interrupted:
+            write_style(options.out, options.out / "style.onnx")
+            report.write(options.out)
+        run.accelerator.end_training()
     except BaseException:
-        _forget_unless_begun(options.out)
+        if main:
+            _forget_unless_begun(options.out)
         raise
     if run.skipped:
         logger.warning("%d pictures could not be read and were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
         logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
         return None
-    return _export(network, method, config, options, run.done, options.out / "style.onnx")
+    return options.out / "style.onnx"
 
 
 def load(folder: Path) -> tuple[str, Any, Options]:
@@ -70,20 +71,20 @@ def load(folder: Path) -> tuple[str, Any, Options]:
         raise LimnerError(f"{path} is not the configuration of a run ({error}): put the original back, or start a new run.") from error
 
 
-def write_style(folder: Path, path: Path) -> Path:
-    """Write the style file of the run in ``folder`` from its newest checkpoint. Raises ``LimnerError`` where there is none."""
-    from limner.training import checkpoint
+def write_style(folder: Path, path: Path, *, which: str = "best") -> Path:
+    """Write the style file of the run in ``folder`` from its ``best`` checkpoint, by the held-out number, or its ``newest``.
 
+    Where nothing was held out, the newest is the best. Raises ``LimnerError`` where there is none.
+    """
     method, config, options = load(folder)
-    found = checkpoint.load_newest(folder / "checkpoints")
-    if found is None:
+    state = checkpoint.load(folder / "checkpoints", which) or checkpoint.load(folder / "checkpoints")
+    if state is None:
         raise LimnerError(f"{folder} has no checkpoint yet: train on with `limner train --resume {folder}`.")
-    step, state = found
     network = _module(method).build(config)
     # The averaged weights are the style: see AveragedModel in each method.
-    weights = {name.removeprefix("module."): value for name, value in state["average"].items() if name != "n_averaged"}
+    weights = {name.removeprefix("module."): value for name, value in state["parts"]["average"].items() if name != "n_averaged"}
     network.load_state_dict(weights)
-    return _export(network, method, config, options, step, path)
+    return _export(network, method, config, options, state["step"], path)
 
 
 def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path) -> Path:
@@ -116,6 +117,16 @@ def _module(method: str) -> ModuleType:
     return importlib.import_module(f"limner.methods.{method}")
 
 
+def _begin(method: str, config: Any, options: Options, resume: bool) -> None:
+    if resume:
+        _check_inputs(config, options, f"put it back, or change {options.out / CONFIG}")
+        return
+    _check_inputs(config, options, "check the path")
+    if (options.out / CONFIG).exists():
+        raise LimnerError(f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another --out.")
+    _write(method, config, options)
+
+
 def _check_inputs(config: Any, options: Options, way_out: str) -> None:
     """Say at once, not after an hour, that something named is not there."""
     for part in (config, options):
@@ -127,7 +138,7 @@ def _check_inputs(config: Any, options: Options, way_out: str) -> None:
 
 def _forget_unless_begun(folder: Path) -> None:
     """A run that failed before it began leaves nothing in the way of the next try."""
-    if not (folder / "checkpoints").exists() and not (folder / "metrics.jsonl").exists():
+    if not (folder / "data.json").exists():  # the first that a run writes when its steps begin
         (folder / CONFIG).unlink(missing_ok=True)
         with suppress(OSError):  # not empty: it was there before
             folder.rmdir()

@@ -1,88 +1,196 @@
-"""Photographs to practise on: a folder becomes an endless, reproducible stream of crops."""
+"""Pictures to practise on: any source becomes a reproducible stream of crops, decoded once and kept in memory while they fit."""
 
 import hashlib
-import signal
-from collections.abc import Iterator
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.nn import functional as F
 
 from limner import image
 from limner.errors import LimnerError
+from limner.sources import Source
+
+HELD_OUT = 16
+AHEAD = 4
+MEMORY_SHARE = 0.25
 
 
-class Crops(Dataset[tuple[Tensor, list[str]]]):
-    """Random square crops of a folder's photographs, at random scales, half of them mirrored.
+class Store:
+    """Pictures of a source by number, uint8 CHW RGB, scaled down to ``short_side`` where they are larger. Safe for many threads.
 
-    Item n is a function of the seed and n alone, so a training that resumes at step s goes on with exactly the crops it would have seen.
-    Each epoch is a new order of all photographs; ``fingerprint`` tells whether they are still the same ones. An item is (uint8 CHW RGB,
-    sentences about files that could not be read); the next photograph takes the place of one that cannot.
+    They stay in memory, on ``device``, until ``budget`` bytes are taken; the rest is decoded anew each time, to the same values.
+    A picture that cannot be read is tried once: ``bad`` names it.
     """
 
-    def __init__(self, folder: Path, *, size: int, min_scale: float, seed: int) -> None:
-        self.paths = image.find(folder)
-        if not self.paths:
-            raise LimnerError(f"There are no pictures in {folder}: name a folder that holds some (folders inside it are searched too).")
-        self.size, self.min_scale, self.seed = size, min_scale, seed
-        listing = "\n".join(path.relative_to(folder).as_posix() for path in self.paths)
-        self.fingerprint = hashlib.sha256(listing.encode()).hexdigest()
+    def __init__(self, source: Source, *, short_side: int, budget: int, device: torch.device | None = None) -> None:
+        self.source, self.short_side, self.budget = source, short_side, budget
+        self.device = device or torch.device("cpu")
+        self.bad: dict[int, str] = {}
+        self._kept: dict[int, Tensor] = {}
+        self._lock = threading.Lock()
 
-    def __getitem__(self, n: int) -> tuple[Tensor, list[str]]:
-        epoch, place = divmod(n, len(self.paths))
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.paths))
-        bad: list[str] = []
-        for k in range(len(self.paths)):
-            try:
-                photo = image.read(self.paths[order[(place + k) % len(self.paths)]])
-            except LimnerError as error:
-                bad.append(str(error))
-                continue
-            pixels = photo.pixels if photo.pixels.dtype == np.uint8 else (photo.pixels >> 8).astype(np.uint8)
-            return self._crop(Image.fromarray(pixels), np.random.default_rng((self.seed, 1, n))), bad
-        raise LimnerError(f"None of the {len(self.paths)} pictures could be read; the first: {bad[0]}")
-
-    def _crop(self, photo: Image.Image, random: np.random.Generator) -> Tensor:
-        side = min(photo.size) * random.uniform(self.min_scale, 1.0)
-        left, top = random.uniform(0, photo.width - side), random.uniform(0, photo.height - side)
-        crop = photo.resize((self.size, self.size), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
-        if random.random() < 0.5:
-            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return torch.from_numpy(np.array(crop)).permute(2, 0, 1)
-
-
-def _collate(items: list[tuple[Tensor, list[str]]]) -> tuple[Tensor, list[str]]:
-    return torch.stack([crop for crop, _ in items]), [sentence for _, bad in items for sentence in bad]
+    def __getitem__(self, n: int) -> Tensor | None:
+        """Picture ``n``; None where it cannot be read."""
+        if n in self._kept:
+            return self._kept[n]
+        if n in self.bad:
+            return None
+        try:
+            picture = to_tensor(self.source[n])
+        except LimnerError as error:
+            self.bad[n] = str(error)
+            return None
+        short = min(picture.shape[1:])
+        if short > self.short_side:
+            height, width = (max(round(side * self.short_side / short), 1) for side in picture.shape[1:])
+            picture = resized(picture, height, width)
+        picture = picture.to(self.device)
+        with self._lock:
+            if n not in self._kept and picture.nbytes <= self.budget:
+                self.budget -= picture.nbytes
+                self._kept[n] = picture
+        return picture
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches a terminal's whole process group: what happens then is the training process's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+class Crops:
+    """Random square crops of pictures, at random scales, half of them mirrored.
+
+    Item n is a function of the seed and n alone, so a training that resumes at step s goes on with exactly the crops it would have seen.
+    Each epoch is a new order of all pictures; the next picture takes the place of one that cannot be read.
+    """
+
+    def __init__(
+        self, store: Store, numbers: list[int], *, size: int, min_scale: float, max_scale: float = 1.0, seed: int, mirror: bool = True
+    ) -> None:
+        self.store, self.numbers, self.size, self.seed, self.mirror = store, numbers, size, seed, mirror
+        self.scales = (min_scale, max_scale)
+
+    def __getitem__(self, n: int) -> Tensor:
+        """Crop ``n``: uint8 CHW RGB. Raises ``LimnerError`` where no picture at all can be read."""
+        epoch, place = divmod(n, len(self.numbers))
+        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.numbers))
+        for k in range(len(self.numbers)):
+            picture = self.store[self.numbers[order[(place + k) % len(self.numbers)]]]
+            if picture is not None:
+                return self._crop(picture, np.random.default_rng((self.seed, 1, n)))
+        raise LimnerError(none_readable(self.store))
+
+    def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
+        height, width = picture.shape[1:]
+        side = max(round(min(height, width) * random.uniform(*self.scales)), 1)
+        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
+        crop = resized(picture[:, top : top + side, left : left + side], self.size, self.size)
+        return crop.flip(2) if self.mirror and random.random() < 0.5 else crop
 
 
-def batches(
-    crops: Crops, *, batch_size: int, first: int, last: int, rank: int = 0, ranks: int = 1, workers: int = 1
-) -> Iterator[tuple[Tensor, list[str]]]:
-    """Batches ``first`` to ``last`` (exclusive): (uint8 NCHW, sentences about bad files). Several ranks share out each step's items."""
-    step = batch_size * ranks
-    items = [n for k in range(first, last) for n in range(k * step + rank * batch_size, k * step + (rank + 1) * batch_size)]
-    loader = DataLoader(
-        crops,
-        batch_size=batch_size,
-        sampler=items,
-        num_workers=workers,
-        collate_fn=_collate,
-        worker_init_fn=_ignore_interrupts,
-        pin_memory=torch.cuda.is_available(),
-        # The loader's own generator: drawing its seed from the global one would make a resumed training differ from one in one go.
-        generator=torch.Generator(),
-    )
-    return iter(loader)
+class Stream:
+    """Batches of crops by step: ``stream[step]`` is float32 NCHW RGB in [0, 1] on the run's device, this process's share of the step.
+
+    Threads prepare the next steps meanwhile: pictures are decoded and scaled outside of Python's lock, and threads, unlike processes,
+    share what is in memory and need nothing special on any system.
+    """
+
+    def __init__(self, crops: Crops, *, batch_size: int, device: torch.device, rank: int = 0, ranks: int = 1, workers: int = 1) -> None:
+        self.crops, self.batch_size, self.device, self.rank, self.ranks = crops, batch_size, device, rank, ranks
+        self.last: int | None = None
+        self.held_out: list[Tensor] = []
+        self.preview: list[Tensor] = []
+        self.about: dict[str, Any] = {}
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures") if workers else None
+        self._pending: dict[int, list[Future[Tensor]]] = {}
+
+    @property
+    def skipped(self) -> list[str]:
+        """A sentence for each picture that could not be read so far."""
+        return list(self.crops.store.bad.values())
+
+    def items(self, step: int) -> range:
+        """Numbers of the crops of this process's batch. The processes share out each step's crops."""
+        first = (step * self.ranks + self.rank) * self.batch_size
+        return range(first, first + self.batch_size)
+
+    def __getitem__(self, step: int) -> Tensor:
+        if self._pool is None:
+            crops = [self.crops[n] for n in self.items(step)]
+        else:
+            # Not beyond the last step: a run that ends must not wait for pictures that nobody will see.
+            last = step + AHEAD if self.last is None else min(step + AHEAD, self.last - 1)
+            for later in range(step, last + 1):
+                if later not in self._pending:
+                    self._pending[later] = [self._pool.submit(self.crops.__getitem__, n) for n in self.items(later)]
+            crops = [future.result() for future in self._pending.pop(step)]
+        batch = torch.stack(crops)
+        if self.device.type == "cuda" and batch.device.type == "cpu":
+            batch = batch.pin_memory()
+        return to_float(batch.to(self.device, non_blocking=True))
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def split(count: int, *, seed: int) -> tuple[list[int], list[int]]:
+    """Numbers 0 to count - 1 as (to train on, held out): a tenth, at most 16, is never trained on; below 20 pictures nothing is spared."""
+    spared = min(HELD_OUT, count // 10) if count >= 20 else 0
+    order = np.random.default_rng((seed, 2)).permutation(count).tolist()
+    return sorted(order[spared:]), order[:spared]
+
+
+def held_out_crops(store: Store, numbers: list[int], *, size: int, batch_size: int, device: torch.device) -> list[Tensor]:
+    """Batches of the readable pictures among ``numbers``, the largest centred square of each at ``size``: float32 NCHW in [0, 1]."""
+    crops = []
+    for picture in (store[n] for n in numbers):
+        if picture is not None:
+            height, width = picture.shape[1:]
+            side = min(height, width)
+            top, left = (height - side) // 2, (width - side) // 2
+            crops.append(resized(picture[:, top : top + side, left : left + side], size, size))
+    return [to_float(torch.stack(crops[i : i + batch_size]).to(device)) for i in range(0, len(crops), batch_size)]
+
+
+def fingerprint(source: Source) -> str:
+    """Tells whether a source still holds the same pictures, by their names."""
+    return hashlib.sha256("\n".join(source.key(n) for n in range(len(source))).encode()).hexdigest()
+
+
+def budget(source: Source, device: torch.device, processes: int) -> int:
+    """Bytes that decoded pictures may take: a part of what is free now, shared by the processes of this computer."""
+    if source.kind == "npz" and device.type != "cuda":
+        return 0  # it is in memory already
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available // processes
+    return int(MEMORY_SHARE * free)
+
+
+def resized(picture: Tensor, height: int, width: int) -> Tensor:
+    """uint8 CHW scaled by bicubic interpolation, with antialiasing where it shrinks."""
+    batch = picture[None]
+    if picture.device.type != "cpu":
+        return F.interpolate(batch.float(), (height, width), mode="bicubic", antialias=True).round().clamp(0, 255).byte()[0]
+    return F.interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
+
+
+def to_tensor(pixels: Any) -> Tensor:
+    """uint8 HWC RGB of NumPy as a uint8 CHW tensor."""
+    return torch.from_numpy(np.array(pixels)).permute(2, 0, 1)  # a copy: what a source gives may be read-only, or shared
+
+
+def to_float(batch: Tensor) -> Tensor:
+    """uint8 NCHW as float32 in [0, 1], in the memory format that convolutions like best."""
+    return batch.float().div_(255).contiguous(memory_format=torch.channels_last)
 
 
 def read_picture(path: Path) -> Tensor:
     """A whole picture, float32 NCHW RGB in [0, 1]. Raises ``LimnerError`` where it cannot be read."""
     return torch.from_numpy(image.to_float(image.read(path).pixels))
+
+
+def none_readable(store: Store) -> str:
+    """The sentence for a source without a single readable picture."""
+    first = next(iter(store.bad.values()))
+    return f"None of the {len(store.bad)} pictures in {store.source.path} can be read: name whole pictures; the first: {first}"

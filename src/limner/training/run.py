@@ -1,86 +1,33 @@
-"""Run: what a method is handed. Pictures, device, precision, checkpoints, previews and progress live here, so that no method knows them."""
+"""Run: what a method is handed. Pictures, device, precision, checkpoints, previews and alarms live here, so that no method knows them."""
 
 import ctypes
-import json
 import logging
+import math
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from accelerate.utils import ProjectConfiguration, gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from limner import image
-from limner.card import NAME
 from limner.errors import LimnerError, require
-from limner.files import replacing
-from limner.training import checkpoint, data
+from limner.sources import open_source
+from limner.training import alarms, checkpoint, data, record, sheets, terminal
+from limner.training.options import Options
 
 logger = logging.getLogger("limner")
 
-PREVIEW_PHOTOS = 4
-PREVIEW_SHORT_SIDE = 384
 LOG_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of every training, whatever its method."""
-
-    out: Path
-    """Run directory: configuration, checkpoints, samples, metrics and, at the end, the style file."""
-    seed: int = 0
-    """Two runs with the same seed and options give the same weights, on the same machine's CPU to the last bit."""
-    checkpoint_every: int = 250
-    """Steps between checkpoints."""
-    preview_every: float = 3.0
-    """Minutes between preview sheets (samples/)."""
-    preview: Path | None = None
-    """Folder of the photographs that previews show; by default the first of the training photographs."""
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    """Where to train; auto takes a GPU where there is one."""
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    """Number format of the large sums; auto takes bf16 where the hardware has it."""
-    compile: Literal["auto", "yes", "no"] = "auto"
-    """Compile the training step: costs about a minute, then saves time at every step. Auto compiles from 300 steps on."""
-    workers: int | None = None
-    """Processes that read photographs; by default half the cores, at most 8."""
-    name: str = ""
-    """Name of the style, lower case with hyphens; by default that of the run directory."""
-    title: str = ""
-    """Title of the style, for people."""
-    description: str = ""
-    """One sentence about the style, for people."""
-    licence: str = ""
-    """Licence of the style file."""
-    authors: str = ""
-    """Who trains it."""
-    trained_on: tuple[str, ...] = field(default_factory=tuple)
-    """The pictures it learns from, with their licences, as the card will name them."""
-    recipe: str = ""
-    """Name of the recipe, where there is one."""
-
-    def __post_init__(self) -> None:
-        require(self.seed >= 0, f"--seed must not be negative, as {self.seed} is.")
-        require(self.checkpoint_every >= 1, f"--checkpoint-every must be at least 1, not {self.checkpoint_every}.")
-        require(self.workers is None or self.workers >= 0, f"--workers must not be negative, as {self.workers} is.")
-        require(
-            not self.name or NAME.fullmatch(self.name) is not None, f"--name must be lower case with hyphens, which {self.name!r} is not."
-        )
+HELD_OUT_PICTURES = 64
 
 
 class Run:
@@ -93,8 +40,10 @@ class Run:
         self.options = options
         self.folder = options.out
         self.interrupted = False
-        self.accelerator = Accelerator(cpu=options.device == "cpu")
-        require(self.accelerator.num_processes == 1, "Training runs in one process so far: start it without torchrun or accelerate launch.")
+        project = ProjectConfiguration(str(options.out), str(options.out / "tensorboard"))
+        self.accelerator = Accelerator(
+            cpu=options.device == "cpu", log_with=[name for name in options.trackers if name != "none"] or None, project_config=project
+        )
         self.device = self.accelerator.device
         require(
             options.device != "gpu" or self.device.type != "cpu",
@@ -102,13 +51,23 @@ class Run:
         )
         self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and _can_compile(self.device))
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and _has_fast_bf16(self.device))
+        self.record = record.Record(self.folder, self.accelerator)
         self.done = 0
-        self.skipped: dict[str, None] = {}
+        self.best: dict[str, Any] = {"step": 0, "score": math.inf, "waited": 0}
+        self._streams: dict[str, data.Stream] = {}
+        self._sheets: list[sheets.Sheet] = []
         self._kept: dict[str, Any] = {}
         self._losses: dict[str, Tensor] = {}
-        self._stylize: Callable[[Tensor], Tensor] | None = None
+        self._watch = alarms.Losses()
+        self._measure: tuple[Callable[[], dict[str, Tensor]], str] | None = None
+        self._look: Callable[[], list[alarms.Alarm]] = list
+        self._skipped: dict[str, None] = {}
+        self._seconds_before = 0.0
         torch.manual_seed(options.seed)
         _keep_large_blocks()
+        torch.set_float32_matmul_precision("high")
+        if not self.accelerator.is_main_process:
+            logger.setLevel(logging.ERROR)
         if self.compiles and options.compile == "auto":
             # Nobody asked for the compiler: where it turns out to be broken, go on without it.
             torch._dynamo.config.suppress_errors = True
@@ -125,192 +84,257 @@ class Run:
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return torch.compile(function) if self.compiles else function
 
-    def photos(self, folder: Path, *, size: int, batch_size: int, min_scale: float) -> None:
-        self._crops = data.Crops(folder, size=size, min_scale=min_scale, seed=self.options.seed)
-        self._batch_size = batch_size
-        logger.info("%d photographs in %s", len(self._crops.paths), folder)
+    def pictures(
+        self, path: Path, *, size: int, batch_size: int, min_scale: float, max_scale: float = 1.0, name: str = "photos", domain: str = ""
+    ) -> data.Stream:
+        source = open_source(path, domain=domain)
+        processes = self.accelerator.num_processes
+        short_side = max(math.ceil(size / min_scale), sheets.SHORT_SIDE)
+        store = data.Store(
+            source,
+            short_side=short_side,
+            budget=data.budget(source, self.device, processes),
+            device=self.device if self.device.type == "cuda" else None,
+        )
+        if name == "photos" and self.options.held_out is not None:
+            numbers, aside = list(range(len(source))), open_source(self.options.held_out)
+            held_store = data.Store(aside, short_side=short_side, budget=0)
+            held = data.split(len(aside), seed=0)  # an order, always the same one
+            held_out = [*held[1], *held[0]][:HELD_OUT_PICTURES]
+        else:
+            held_store = store
+            numbers, held_out = data.split(len(source), seed=self.options.seed)
+        crops = data.Crops(store, numbers, size=size, min_scale=min_scale, max_scale=max_scale, seed=self.options.seed)
+        workers = min(max((os.cpu_count() or 1) // (2 * processes), 1), 8) if self.options.workers is None else self.options.workers
+        stream = data.Stream(
+            crops,
+            batch_size=batch_size,
+            device=self.device,
+            rank=self.accelerator.process_index,
+            ranks=processes,
+            workers=workers,
+        )
+        stream.held_out = data.held_out_crops(held_store, held_out, size=size, batch_size=batch_size, device=self.device)
+        stream.preview = sheets.photos(held_store[n] for n in held_out) or sheets.photos(store[n] for n in numbers)
+        if not stream.preview:  # all of them were tried
+            raise LimnerError(data.none_readable(store))
+        stream.preview = [photo.to(self.device) for photo in stream.preview]
+        stream.about = {"path": str(path), "kind": source.kind, "pictures": len(numbers), "held_out": len(held_out)}
+        self._streams[name] = stream
+        logger.info("%s: %d pictures in %s, %d held out", name, len(numbers), path, len(held_out))
+        return stream
 
     def picture(self, path: Path) -> Tensor:
         return data.read_picture(path).to(self.device)
 
     def autocast(self) -> AbstractContextManager[Any]:
         # Not Accelerate's own mixed precision: it wraps each prepared network's forward, which breaks a compiled step into pieces.
+        # bf16 has float32's range, so no gradient scaler is needed.
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def backward(self, loss: Tensor) -> None:
         self.accelerator.backward(loss)
 
-    def preview(self, stylize: Callable[[Tensor], Tensor]) -> None:
-        self._stylize = stylize
+    def preview(self, paint: Callable[[Tensor], Tensor], photos: data.Stream, *, name: str = "") -> None:
+        def painted(batch: Tensor) -> Tensor:
+            with torch.no_grad(), self.autocast():
+                return paint(batch).float().clamp(0, 1)
+
+        def look() -> list[alarms.Alarm]:
+            crops = torch.cat(photos.held_out)[: data.HELD_OUT] if photos.held_out else torch.empty(0)
+            return alarms.of_pictures(crops, torch.cat([painted(crop[None]) for crop in crops])) if len(crops) >= 2 else []
+
+        if not self._sheets:
+            self._look = look
+        self._sheets.append(sheets.Sheet(self.folder / "samples", painted, photos.preview, name=name))
+
+    def evaluate(self, measure: Callable[[], dict[str, Tensor]], *, by: str) -> None:
+        self._measure = measure, by
 
     def keep(self, **parts: Any) -> None:
         self._kept = parts
-        found = checkpoint.load_newest(self.folder / "checkpoints")
-        if found:
-            self.done, state = found
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-            torch.set_rng_state(state["random_state"])
-            self.skipped = dict.fromkeys(state["skipped"])
-            if state["photos"] != self._crops.fingerprint:
-                logger.warning("the photographs are not the same as before: the run goes on, but not as it would have")
+        state = checkpoint.load(self.folder / "checkpoints")
+        if state is not None:
+            self._restore(state)
             logger.info("resumed at step %d", self.done)
 
-    def steps(self, total: int) -> Iterator[tuple[int, Tensor]]:
-        workers = min((os.cpu_count() or 1) // 2, 8) if self.options.workers is None else self.options.workers
-        batches = data.batches(self._crops, batch_size=self._batch_size, first=self.done, last=total, workers=workers)
-        self._preview_photos = self._read_preview_photos()
-        saved, last_preview = self.done, time.monotonic()
-        self._truncate_metrics()
-        with _interrupts() as asked_to_stop, self._progress(total) as show:
-            for step in range(self.done, total):
-                crops, bad = next(batches)
-                for sentence in bad:
-                    if sentence not in self.skipped:
-                        self.skipped[sentence] = None
-                        logger.warning("skipped: %s", sentence)
-                photos = crops.to(self.device, non_blocking=True).float().div_(255)
-                yield step, photos.contiguous(memory_format=torch.channels_last)
+    def steps(self, total: int) -> Iterator[int]:
+        self._begin(total)
+        first, last_preview = self.done, time.monotonic()
+        main = self.accelerator.is_main_process
+        pictures = self._pictures_per_step()
+        with terminal.interrupts() as asked_to_stop, terminal.progress(first, total, pictures, shown=main) as show:
+            for step in range(first, total):
+                yield step
                 self.done = step + 1
-                show(self.done)
-                self.interrupted = asked_to_stop.is_set() and self.done < total
-                if self.done % self.options.checkpoint_every == 0 or self.done == total or self.interrupted:
+                show(self.done, self._losses_in_words() if self.done % LOG_EVERY == 0 or self.done == total else "")
+                self._tell_skipped()
+                last = self.done == total
+                stop = self._agreed(asked_to_stop.is_set()) and not last
+                if self.done % self.options.checkpoint_every == 0 or last:
+                    self._evaluate()
                     self._checkpoint()
-                    saved = self.done
-                if time.monotonic() - last_preview > 60 * self.options.preview_every or self.done == total:
-                    self._preview_sheet()
+                    if self._agreed(0 < self.options.patience <= self.best["waited"], now=True) and not last:
+                        logger.info("no better held-out number for %d checkpoints: stopped early", self.options.patience)
+                        last = True
+                elif stop:
+                    self._checkpoint()
+                if main and (last or stop or time.monotonic() - last_preview > 60 * self.options.preview_every):
+                    self._draw(stopped=stop)
                     last_preview = time.monotonic()
-                if self.interrupted:
+                if last or stop:
+                    self.interrupted = stop
                     break
-        assert saved == self.done
+        for stream in self._streams.values():
+            stream.close()
 
     def log(self, step: int, **losses: Tensor) -> None:
         self._losses = losses
-        if (step + 1) % LOG_EVERY == 0:
-            values = {name: round(loss.item(), 6) for name, loss in losses.items()}
-            path = self.folder / "metrics.jsonl"
-            try:
-                with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"step": step + 1, **values}) + "\n")
-            except OSError as error:
-                again = f"limner train --resume {self.folder}"
-                raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
+        if (step + 1) % LOG_EVERY and step + 1 != self._total:
+            return
+        together = torch.stack([loss.detach().float() for loss in losses.values()])
+        mean = self.accelerator.reduce(together, "mean").tolist()
+        values = {name: round(value, 6) for name, value in zip(losses, mean, strict=True)}
+        self.record.losses(step + 1, values, seconds=self._seconds(), pictures=(step + 1) * self._pictures_per_step())
+        for alarm in self._watch.look(step + 1, values):
+            self.record.alarm(step + 1, alarm)
+        self._require_numbers(values, step + 1)
 
     # How it is done.
 
+    def _begin(self, total: int) -> None:
+        self._started, self._total = time.monotonic(), total
+        self.record.resume_at(self.done)
+        for stream in self._streams.values():
+            stream.last = total
+        self._tell_data()
+        self.record.table("machine.json", record.machine(self.accelerator, bf16=self.bf16, compiles=self.compiles))
+        record.start_trackers(self.accelerator, self.options.trackers, self.folder, first=self.done)
+
+    def _evaluate(self) -> None:
+        """The held-out number, and a look at the pictures. Random numbers that this draws are nobody's loss."""
+        if not self.accelerator.is_main_process:
+            return
+        with torch.random.fork_rng(devices=[]):
+            for alarm in self._look():
+                self.record.alarm(self.done, alarm)
+            found = {} if self._measure is None else {name: round(value.item(), 6) for name, value in self._measure[0]().items()}
+        if self._measure is None or not found:
+            return
+        score = found[self._measure[1]]
+        self.record.held_out(self.done, {"score": score, **found})
+        better = score < self.best["score"]
+        self.best = {"step": self.done, "score": score, "waited": 0} if better else {**self.best, "waited": self.best["waited"] + 1}
+
     def _checkpoint(self) -> None:
-        for name, loss in self._losses.items():
+        self._require_numbers({name: loss.item() for name, loss in self._losses.items()}, self.done)
+        same = {name: part.state_dict() for name, part in self._kept.items() if _same_everywhere(part)}
+        own = {name: part.state_dict() for name, part in self._kept.items() if not _same_everywhere(part)}
+        own |= {"random state": _random_state(self.device), "skipped": list(self._skipped)}
+        all_own = gather_object([own])
+        if self.accelerator.is_main_process:
+            state = {
+                "parts": same,
+                "own": all_own,
+                "pictures": {name: data.fingerprint(stream.crops.store.source) for name, stream in self._streams.items()},
+                "best": self.best,
+                "alarms": self._watch.state_dict(),
+                "seconds": self._seconds(),
+            }
+            checkpoint.save(self.folder / "checkpoints", self.done, state, keep=self.options.keep_checkpoints)
+            self._skipped = dict.fromkeys(sentence for each in all_own for sentence in each["skipped"])
+            self._mark_best()
+            self._tell_data()
+            self.record.report()
+        self.accelerator.wait_for_everyone()
+
+    def _mark_best(self) -> None:
+        if self.best["step"] == self.done:
+            checkpoint.mark_best(self.folder / "checkpoints", self.done)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.done, self.best, self._seconds_before = state["step"], state["best"], state["seconds"]
+        rank = self.accelerator.process_index
+        if len(state["own"]) != self.accelerator.num_processes:
+            logger.warning("the run had %d processes before: it goes on, but not as it would have", len(state["own"]))
+        own = state["own"][min(rank, len(state["own"]) - 1)]
+        for name, part in self._kept.items():
+            part.load_state_dict(state["parts"][name] if _same_everywhere(part) else own[name])
+        self._watch.load_state_dict(state["alarms"])
+        self._skipped = dict.fromkeys(own["skipped"])
+        for name, stream in self._streams.items():
+            if state["pictures"].get(name) != data.fingerprint(stream.crops.store.source):
+                logger.warning("the pictures of --%s are not the same as before: the run goes on, but not as it would have", name)
+        if self.accelerator.is_main_process:
+            self._mark_best()  # killed between writing the checkpoint and marking it
+        _set_random_state(own["random state"], self.device)
+
+    def _draw(self, *, stopped: bool = False) -> None:
+        try:
+            for sheet in self._sheets:
+                sheet.add(self.done)
+        except LimnerError as error:  # a full disk: the next checkpoint says so where it matters
+            logger.warning("the preview sheet was not written: %s", error)
+        self.record.report(stopped=stopped)
+
+    def _agreed(self, wish: bool, *, now: bool = False) -> bool:
+        """Whether any process wishes so; asked in all of them at the same steps, since one that stops alone leaves the others waiting."""
+        if self.accelerator.num_processes == 1:
+            return wish
+        if not now and self.done % LOG_EVERY:
+            return False
+        return bool(self.accelerator.reduce(torch.tensor([float(wish)], device=self.device)).item() > 0)
+
+    def _require_numbers(self, losses: dict[str, float], step: int) -> None:
+        for name, loss in losses.items():
             require(
-                bool(torch.isfinite(loss)),
-                f"The {name} is no longer a number at step {self.done}, so nothing of it is saved: go back to the last checkpoint with "
+                math.isfinite(loss),
+                f"The {name} is no longer a number at step {step}, so nothing of it is saved: go back to the last checkpoint with "
                 f"`limner train --resume {self.folder}`, or start again with a lower --learning-rate.",
             )
-        state = {name: part.state_dict() for name, part in self._kept.items()}
-        state |= {"random_state": torch.get_rng_state(), "skipped": list(self.skipped), "photos": self._crops.fingerprint}
-        checkpoint.save(self.folder / "checkpoints", self.done, state, keep=2)
 
-    def _preview_sheet(self) -> None:
-        """samples/step-N.png: the preview photographs in one row, what the network makes of them below."""
-        if self._stylize is None or not self._preview_photos:
-            return
-        columns = []
-        for photo in self._preview_photos:
-            with torch.no_grad(), self.autocast():
-                painted = self._stylize(photo.to(self.device)).float().cpu().clamp(0, 1)
-            columns.append(torch.cat([photo, painted], dim=2)[0])
-        height = min(column.shape[1] for column in columns)
-        sheet = torch.cat([column[:, :height] if column.shape[1] == height else _scaled(column, height) for column in columns], dim=2)
-        path = self.folder / "samples" / f"step-{self.done:08d}.png"
-        image.write(image.Picture(image.from_float(sheet[None].numpy(), np.uint8)), path)
+    def _tell_skipped(self) -> None:
+        for stream in self._streams.values():
+            for sentence in stream.skipped:
+                if sentence not in self._skipped:
+                    self._skipped[sentence] = None
+                    logger.warning("skipped: %s", sentence)
 
-    def _read_preview_photos(self) -> list[Tensor]:
-        folder = self.options.preview
-        paths = self._crops.paths if folder is None else data.Crops(folder, size=1, min_scale=1, seed=0).paths
-        photos: list[Tensor] = []
-        for path in paths:
-            if len(photos) == PREVIEW_PHOTOS:
-                break
-            try:
-                photo = data.read_picture(path)
-            except LimnerError:
-                continue  # told when its turn comes in training
-            scale = PREVIEW_SHORT_SIDE / min(photo.shape[-2:])
-            size = [max(round(side * scale / 16), 1) * 16 for side in photo.shape[-2:]]
-            photos.append(nn.functional.interpolate(photo, size, mode="bicubic", antialias=True).clamp(0, 1))
-        if folder is None and not photos:
-            # Said here, in one sentence: a worker would say it with its traceback.
-            raise LimnerError(f"None of the {len(paths)} pictures in --photos can be read: name a folder of whole photographs.")
-        return photos
+    def _tell_data(self) -> None:
+        about = {name: stream.about for name, stream in self._streams.items()}
+        self.record.table("data.json", {**about, "skipped": list(self._skipped)})
 
-    def _truncate_metrics(self) -> None:
-        """Drop lines of steps that a killed run had done after its last checkpoint (they will be done again), and a line cut in two."""
-        path = self.folder / "metrics.jsonl"
-        if path.exists():
-            kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= self.done]
-            with replacing(path) as beside:
-                beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    @property
+    def skipped(self) -> list[str]:
+        """A sentence for each picture that could not be read."""
+        return list(self._skipped)
 
-    @contextmanager
-    def _progress(self, total: int) -> Iterator[Callable[[int], None]]:
-        """A bar with losses, speed and ETA on a terminal; a line now and then in a log."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"))
-        times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True))
-        started, first = time.monotonic(), self.done
-        with Progress(*columns, *times, disable=not sys.stderr.isatty(), console=Console(stderr=True)) as progress:
-            task = progress.add_task("training", total=total, completed=first, losses="")
+    def _losses_in_words(self) -> str:
+        return " ".join(f"{name} {loss.item():.4g}" for name, loss in self._losses.items())
 
-            def show(done: int) -> None:
-                progress.update(task, completed=done)
-                if done % LOG_EVERY == 0 or done == total:
-                    losses = " ".join(f"{name} {loss.item():.4g}" for name, loss in self._losses.items())
-                    progress.update(task, losses=losses)
-                    if progress.disable and (done % (10 * LOG_EVERY) == 0 or done == total):
-                        rate = (done - first) / (time.monotonic() - started)
-                        logger.info(
-                            "step %d of %d: %s (%.2f steps/s, %.0f min left)",
-                            done,
-                            total,
-                            losses,
-                            rate,
-                            (total - done) / rate / 60,
-                        )
+    def _pictures_per_step(self) -> int:
+        """Photographs that all processes together see in a step."""
+        first = next(iter(self._streams.values()), None)
+        return first.batch_size * first.ranks if first else 1
 
-            yield show
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
 
 
-def _step(line: str) -> float:
-    """The step of a line of metrics; infinite for a line that is none."""
-    try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+def _same_everywhere(part: Any) -> bool:
+    """Networks, optimizers and schedules are equal in all processes; anything else, such as an image pool, is each one's own."""
+    return isinstance(part, nn.Module | Optimizer | LRScheduler)
 
 
-def _scaled(picture: Tensor, height: int) -> Tensor:
-    width = round(picture.shape[2] * height / picture.shape[1])
-    return nn.functional.interpolate(picture[None], (height, width), mode="bilinear", antialias=True)[0]
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C (or SIGTERM) sets: the step under way is finished and saved. A second Ctrl-C ends at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield asked
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        logger.info("stopping after this step; Ctrl-C again ends at once, without saving")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

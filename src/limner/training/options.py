@@ -1,0 +1,62 @@
+"""Options of every training, whatever its method."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from limner.card import NAME
+from limner.errors import require
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of every training, whatever its method."""
+
+    out: Path
+    """Run directory: configuration, checkpoints, samples, metrics, report and, at the end, the style file."""
+    seed: int = 0
+    """Two runs with the same seed and options give the same weights, on the same machine's CPU to the last bit."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints; each is preceded by the held-out number and a look for alarms."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints are kept, beside the best one."""
+    held_out: Path | None = None
+    """Photographs never trained on, for previews and the held-out number; by default a tenth of --photos is spared, at most 16."""
+    patience: int = 0
+    """Stop early after so many checkpoints without a better held-out number; 0 never does."""
+    preview_every: float = 3.0
+    """Minutes between the rows of the preview sheet (samples/sheet.jpg)."""
+    trackers: tuple[Literal["tensorboard", "wandb", "none"], ...] = ("tensorboard",)
+    """Where losses are sent, beside metrics.jsonl and report.html; none leaves it at these two."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where to train; auto takes a GPU where there is one."""
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    """Number format of the large sums; auto takes bf16 where the hardware has it."""
+    compile: Literal["auto", "yes", "no"] = "auto"
+    """Compile the training step: costs about a minute, then saves time at every step. Auto compiles from 300 steps on."""
+    workers: int | None = None
+    """Threads that read pictures; by default half the cores, at most 8."""
+    name: str = ""
+    """Name of the style, lower case with hyphens; by default that of the run directory."""
+    title: str = ""
+    """Title of the style, for people."""
+    description: str = ""
+    """One sentence about the style, for people."""
+    licence: str = ""
+    """Licence of the style file."""
+    authors: str = ""
+    """Who trains it."""
+    trained_on: tuple[str, ...] = field(default_factory=tuple)
+    """The pictures it learns from, with their licences, as the card will name them."""
+    recipe: str = ""
+    """Name of the recipe, where there is one."""
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, f"--seed must not be negative, as {self.seed} is.")
+        require(self.checkpoint_every >= 1, f"--checkpoint-every must be at least 1, not {self.checkpoint_every}.")
+        require(self.keep_checkpoints >= 1, f"--keep-checkpoints must be at least 1, not {self.keep_checkpoints}.")
+        require(self.patience >= 0, f"--patience must not be negative, as {self.patience} is.")
+        require(self.workers is None or self.workers >= 0, f"--workers must not be negative, as {self.workers} is.")
+        require(
+            not self.name or NAME.fullmatch(self.name) is not None, f"--name must be lower case with hyphens, which {self.name!r} is not."
+        )

@@ -1,0 +1,117 @@
+"""What a run writes down: losses, held-out numbers and alarms as lines of JSON, trackers, and the report made of them."""
+
+import json
+import logging
+import os
+import platform
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from limner.errors import LimnerError
+from limner.files import replacing
+from limner.training import report
+from limner.training.alarms import Alarm
+
+logger = logging.getLogger("limner")
+
+METRICS, HELD_OUT, ALARMS = "metrics.jsonl", "held-out.jsonl", "alarms.jsonl"
+
+
+class Record:
+    """The written record of a run in ``folder``. Only the main process keeps one; every other's is silent."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator) -> None:
+        self.folder, self.accelerator, self.writes = folder, accelerator, accelerator.is_main_process
+
+    def resume_at(self, step: int) -> None:
+        """Drop what a killed run wrote of steps after its last checkpoint (they will be done again), and a line cut in two."""
+        for name in (METRICS, HELD_OUT, ALARMS):
+            path = self.folder / name
+            if self.writes and path.exists():
+                kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+                with replacing(path) as beside:
+                    beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
+    def losses(self, step: int, values: dict[str, float], *, seconds: float, pictures: int) -> None:
+        self._append(METRICS, {"step": step, "seconds": round(seconds, 3), "pictures": pictures, **values})
+        self.accelerator.log({**values, "pictures_per_second": pictures / max(seconds, 1e-9)}, step=step)
+
+    def held_out(self, step: int, values: dict[str, float]) -> None:
+        self._append(HELD_OUT, {"step": step, **values})
+        self.accelerator.log({f"held-out/{name}": value for name, value in values.items()}, step=step)
+
+    def alarm(self, step: int, alarm: Alarm) -> None:
+        self._append(ALARMS, {"step": step, "alarm": alarm.kind, "saw": alarm.saw, "try": alarm.advice})
+        if self.writes:
+            logger.warning("ALARM at step %d, %s: %s %s", step, alarm.kind, alarm.saw, alarm.advice)
+
+    def table(self, name: str, table: dict[str, Any]) -> None:
+        """A file of facts, such as data.json."""
+        if self.writes:
+            with replacing(self.folder / name) as beside:
+                beside.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+    def report(self, *, stopped: bool = False) -> None:
+        if self.writes:
+            try:
+                report.write(self.folder, stopped=stopped)
+            except (OSError, LimnerError) as error:  # a report that cannot be written is no reason to lose a training
+                logger.warning("report.html was not written: %s", error)
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        if not self.writes:
+            return
+        path = self.folder / name
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            again = f"limner train --resume {self.folder}"
+            raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
+
+
+def start_trackers(accelerator: Accelerator, names: tuple[str, ...], folder: Path, *, first: int) -> None:
+    """Accelerate's trackers, going on at step ``first``. Where one is not installed or refuses, the run goes on without it."""
+    names = tuple(name for name in names if name != "none")
+    if not names:
+        return
+    # TensorBoard would make a second file of a configuration; W&B shows it beside the curves.
+    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")) if "wandb" in names else None
+    about = {"tensorboard": {"purge_step": first + 1}, "wandb": {"name": folder.resolve().name}}
+    try:
+        accelerator.init_trackers("limner", config, {name: about[name] for name in names})
+    except Exception as error:  # what may go wrong is each tracker's own: no network, no login, a broken installation
+        logger.warning("no tracker (%s): the run goes on; metrics.jsonl and report.html have it all", error)
+
+
+def machine(accelerator: Accelerator, *, bf16: bool, compiles: bool) -> dict[str, Any]:
+    """What the run is computed with, for the report."""
+    device = accelerator.device
+    facts = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processes": accelerator.num_processes,
+        "cpu cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "precision": "bf16" if bf16 else "float32",
+        "compiled": compiles,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+    with suppress(OSError):  # Linux tells the processor's name; elsewhere it is left out
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        facts["cpu"] = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return facts
+
+
+def _step(line: str) -> float:
+    """The step of a line; infinite for a line that is none."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

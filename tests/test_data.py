@@ -1,0 +1,174 @@
+"""Pictures to practise on: reproducible crops, kept in memory or not, by threads or not, shared out to processes."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from limner import image
+from limner.errors import LimnerError
+from limner.sources import open_source
+from limner.training import data
+from tests.conftest import make_photo
+
+PLENTY = 1 << 30
+
+
+def crops_of(folder: Path, *, size: int, min_scale: float = 0.5, seed: int = 0, budget: int = PLENTY) -> data.Crops:
+    store = data.Store(open_source(folder), short_side=4 * size, budget=budget)
+    return data.Crops(store, list(range(len(store.source))), size=size, min_scale=min_scale, seed=seed)
+
+
+def stream_of(crops: data.Crops, *, batch_size: int, rank: int = 0, ranks: int = 1, workers: int = 0) -> data.Stream:
+    return data.Stream(crops, batch_size=batch_size, device=torch.device("cpu"), rank=rank, ranks=ranks, workers=workers)
+
+
+def test_crops_are_srgb(tmp_path: Path) -> None:
+    """Training sees the same numbers as applying, whatever the file's profile: here one whose red is sRGB's green."""
+    from tests.test_image import P3
+
+    Image.new("RGB", (32, 32), (30, 220, 40)).save(tmp_path / "p3.png", icc_profile=P3)
+    crop = crops_of(tmp_path, size=8, min_scale=1.0)[0]
+    assert crop[:, 4, 4].tolist() == image.read(tmp_path / "p3.png").pixels[4, 4].tolist() != [30, 220, 40]
+
+
+def test_crops_are_a_function_of_seed_and_number(photos: Path) -> None:
+    crops = crops_of(photos, size=24, seed=7)
+    first = [crops[n] for n in range(20)]
+    again = crops_of(photos, size=24, seed=7, budget=0)  # nothing stays in memory
+    assert all(torch.equal(again[n], first[n]) for n in reversed(range(20)))
+    other = crops_of(photos, size=24, seed=8)
+    assert not all(torch.equal(other[n], first[n]) for n in range(20))
+
+
+def test_threads_give_what_one_thread_gives(photos: Path) -> None:
+    alone = stream_of(crops_of(photos, size=24), batch_size=3)
+    many = stream_of(crops_of(photos, size=24), batch_size=3, workers=4)
+    many.last = 30
+    for step in range(5, 30):
+        assert torch.equal(many[step], alone[step])
+    many.close()
+    assert threading.active_count() == 1 or not any(t.name.startswith("pictures") for t in threading.enumerate())
+
+
+def test_an_epoch_shows_every_photo_once(tmp_path: Path) -> None:
+    for i in range(6):
+        Image.fromarray(np.full((30, 40, 3), 40 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    crops = crops_of(tmp_path, size=8)
+    orders = set()
+    for epoch in range(3):
+        shown = [int(crops[n].float().mean()) // 40 for n in range(6 * epoch, 6 * epoch + 6)]
+        orders.add(tuple(shown))
+        assert sorted(shown) == list(range(6))
+    assert len(orders) > 1
+
+
+def test_crops_are_mirrored_and_scaled(tmp_path: Path) -> None:
+    ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    crops = crops_of(tmp_path, size=16)
+    slopes = np.array([float(c[0, 8, -1]) - float(c[0, 8, 0]) for c in (crops[n] for n in range(200))])
+    assert 0.35 < (slopes < 0).mean() < 0.65
+    spans = np.abs(slopes) / 255
+    assert spans.min() < 0.55
+    assert spans.max() > 0.85
+
+
+def test_crops_are_in_place_and_not_squashed(tmp_path: Path) -> None:
+    """A disc stays round in a crop of a wide photograph, and lies where it should."""
+    rows, columns = np.mgrid[:60, :120]
+    disc = ((rows - 30) ** 2 + (columns - 60) ** 2 < 25**2) * np.uint8(255)
+    Image.fromarray(disc[..., None].repeat(3, axis=2)).save(tmp_path / "disc.png")
+    crop = crops_of(tmp_path, size=60, min_scale=1.0)[0][0].numpy() > 127
+    height, width = (np.flatnonzero(crop.any(axis)).size for axis in (1, 0))
+    assert height == 49
+    if width < 49:  # cut off by the crop's side: then it touches it
+        assert crop[:, 0].any() or crop[:, -1].any()
+
+
+def test_ranks_share_the_pictures_without_overlap(photos: Path) -> None:
+    whole = stream_of(crops_of(photos, size=8), batch_size=4)
+    parts = [stream_of(crops_of(photos, size=8), batch_size=2, rank=rank, ranks=2) for rank in (0, 1)]
+    for step in range(2, 5):
+        assert torch.equal(whole[step], torch.cat([part[step] for part in parts]))
+        assert not set(parts[0].items(step)) & set(parts[1].items(step))
+
+
+def test_pictures_stay_in_memory_while_they_fit(photos: Path) -> None:
+    source = CountingSource(8)
+    store = data.Store(source, short_side=1000, budget=3 * 20 * 30 * 3)
+    for _ in range(2):
+        for n in range(8):
+            picture = store[n]
+            assert picture is not None
+            assert int(picture[0, 0, 0]) == n
+    assert source.reads == 8 + 5  # three fit and are read once
+
+
+def test_large_pictures_are_kept_small(tmp_path: Path) -> None:
+    Image.fromarray(make_photo(640, 400)).save(tmp_path / "large.png")
+    picture = data.Store(open_source(tmp_path), short_side=100, budget=PLENTY)[0]
+    assert picture is not None
+    assert tuple(picture.shape) == (3, 100, 160)
+
+
+def test_bad_pictures_are_skipped_named_and_read_once(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.fromarray(make_photo(40, 30, seed=i)).save(tmp_path / f"good-{i}.jpg")
+    (tmp_path / "text.jpg").write_text("not a picture")
+    whole = (tmp_path / "good-0.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    stream = stream_of(crops_of(tmp_path, size=16), batch_size=3)
+    for step in range(8):
+        assert stream[step].shape == (3, 3, 16, 16)
+    assert len(stream.skipped) == 2
+    assert any("text.jpg" in sentence for sentence in stream.skipped)
+    assert any("cut.jpg" in sentence for sentence in stream.skipped)
+
+
+def test_a_folder_of_bad_pictures_ends_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not a picture")
+    with pytest.raises(LimnerError, match=r"None of the 1 pictures.*text\.jpg"):
+        crops_of(tmp_path, size=16)[0]
+
+
+@pytest.mark.parametrize(("count", "spared"), [(1, 0), (19, 0), (20, 2), (100, 10), (160, 16), (5000, 16)])
+def test_split_spares_a_tenth(count: int, spared: int) -> None:
+    train, held_out = data.split(count, seed=3)
+    assert len(held_out) == spared
+    assert sorted([*train, *held_out]) == list(range(count))
+    assert data.split(count, seed=3) == (train, held_out)
+
+
+def test_held_out_crops_are_the_middle(tmp_path: Path) -> None:
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, 20:40] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "high.png")
+    store = data.Store(open_source(tmp_path), short_side=100, budget=0)
+    (batch,) = data.held_out_crops(store, [0, 1], size=20, batch_size=4, device=torch.device("cpu"))
+    assert batch.shape == (2, 3, 20, 20)
+    assert torch.equal(batch, torch.full_like(batch, 200 / 255))
+
+
+class CountingSource:
+    """Small pictures of one colour, their number; counts how often one is read."""
+
+    path, kind = Path("counting"), "folder"
+
+    def __init__(self, count: int) -> None:
+        self.count, self.reads = count, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, n: int) -> NDArray[np.uint8]:
+        self.reads += 1
+        return np.full((20, 30, 3), n, np.uint8)
+
+    def key(self, n: int) -> str:
+        return f"{n}.png"

@@ -1,0 +1,49 @@
+"""Two processes (gloo) are one process with twice the batch: the same losses and weights, and one record of the run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from limner import training
+from tests.runs import command, lines, options, small, weights
+
+STEPS = 5
+
+
+def torchrun(words: list[str]) -> "subprocess.CompletedProcess[str]":
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "limner"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*launch, *words], capture_output=True, text=True, env=environment, timeout=240)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, painting: Path, many_photos: Path, vgg_file: Path) -> None:
+    # A few small steps, since Adam makes large steps of the rounding of small gradients, and soon other pictures.
+    config = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=4, learning_rate=1e-4)
+    one, two = tmp_path / "one", tmp_path / "two"
+    training.train("fast_style", config, options(one, precision="float32", checkpoint_every=3))
+    halved = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=2, learning_rate=1e-4)
+    done = torchrun(command(halved, options(two, precision="float32", checkpoint_every=3)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("style.onnx") == 1  # said once, by the first process
+    assert " ".join(done.stderr.split()).count("step 5 of 5") == 1
+
+    for name in ("metrics.jsonl", "held-out.jsonl"):
+        ours, theirs = lines(one / name), lines(two / name)
+        assert len(ours) == len(theirs) == (2 if name == "held-out.jsonl" else 1)
+        for a, b in zip(ours, theirs, strict=True):
+            for key in a.keys() - {"seconds"}:
+                assert b[key] == pytest.approx(a[key], rel=1e-5, abs=2e-6), (name, key)
+    half = tmp_path / "half"
+    training.train("fast_style", halved, options(half, precision="float32"))
+    assert abs(lines(half / "metrics.jsonl")[0]["loss"] - lines(one / "metrics.jsonl")[0]["loss"]) > 1e-3  # the other half counts
+    a, b = weights(one, STEPS), weights(two, STEPS)
+    for name in a:
+        if name.startswith(("/parts/generator", "/parts/average")) and name.endswith(
+            "weight"
+        ):  # a bias before a norm only collects rounding
+            assert (a[name] - b[name]).abs().mean() < 1e-5, name
+    assert sorted(path.name for path in (two / "checkpoints").iterdir()) == sorted(path.name for path in (one / "checkpoints").iterdir())

@@ -1,0 +1,128 @@
+"""A method small enough to go wrong on purpose: it learns any picture that a linear map of 2 x 2 pixels can make (test_alarms_in_runs.py).
+
+It also holds everything that an adversarial method has: two networks, two optimizers, a discriminator, an image pool with random numbers
+of its own.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from limner.methods import Run, StyleNetwork
+
+CHECKERBOARD = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+
+TARGETS: dict[str, Any] = {
+    "posterise": lambda x: (x * 3).round() / 3 * 0.8 + 0.1,
+    "identity": lambda x: x,
+    "inverted": lambda x: 1 - x,
+    "collapse": lambda x: torch.full_like(x, 0.5),
+    "checkerboard": lambda x: 0.3 * x + 0.7 * CHECKERBOARD.repeat(x.shape[2] // 2, x.shape[3] // 2),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the toy."""
+
+    photos: Path
+    target: str = "posterise"
+    steps: int = 60
+    batch_size: int = 2
+    image_size: int = 32
+    learning_rate: float = 0.1
+    start: float = 0.7
+    nan_at: int = -1
+    frozen: bool = False
+    PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
+
+
+class Generator(StyleNetwork):
+    """Any linear map of squares of 2 x 2 pixels; at first the picture times ``start``."""
+
+    multiple_of = 2
+    min_side = 2
+    receptive_field = 3
+
+    def __init__(self, start: float = 0.7) -> None:
+        super().__init__()
+        self.arguments = {}
+        self.map = nn.Sequential(nn.Conv2d(3, 12, 2, 2), nn.PixelShuffle(2))
+        with torch.no_grad():
+            self.map[0].weight.copy_(start * torch.eye(12).view(12, 3, 2, 2))
+            self.map[0].bias.zero_()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.map(image)
+
+
+class Pool:
+    """Fifty of the newest pictures; half of the time an older one comes out."""
+
+    def __init__(self) -> None:
+        self.pictures: list[Tensor] = []
+        self.random = torch.Generator().manual_seed(1)
+
+    def swap(self, batch: Tensor) -> Tensor:
+        out = []
+        for picture in batch.detach():
+            if len(self.pictures) < 5:
+                self.pictures.append(picture)
+            elif torch.rand((), generator=self.random) < 0.5:
+                k = int(torch.randint(5, (), generator=self.random))
+                picture, self.pictures[k] = self.pictures[k], picture
+            out.append(picture)
+        return torch.stack(out)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"pictures": self.pictures, "random": self.random.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.pictures = list(state["pictures"])
+        self.random.set_state(state["random"])
+
+
+def build(config: Config) -> Generator:
+    return Generator(config.start)
+
+
+def train(config: Config, run: Run) -> None:
+    network, critic = build(config), nn.Sequential(nn.Conv2d(3, 8, 4, 2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3))
+    generator, optimizer = run.prepare(network, torch.optim.SGD(network.parameters(), 0.0 if config.frozen else config.learning_rate))
+    discriminator, critic_optimizer = run.prepare(critic, torch.optim.Adam(critic.parameters(), 2e-2))
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.5))  # type: ignore[no-untyped-call]
+    pool = Pool()
+    photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=0.5)
+
+    def held_out() -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {"error": torch.stack([(average.module(x) - TARGETS[config.target](x)).square().mean() for x in photos.held_out]).mean()}
+
+    run.preview(average.module, photos)
+    run.evaluate(held_out if photos.held_out else dict, by="error")
+    run.keep(network=network, critic=critic, optimizer=optimizer, critic_optimizer=critic_optimizer, average=average, pool=pool)
+    for step in run.steps(config.steps):
+        x = photos[step] + 0.01 * torch.rand(photos[step].shape)  # random numbers of the run's own
+        target = TARGETS[config.target](x)
+        fake = generator(x)
+        error = (fake - target).square().mean()
+        loss = error + 0.01 * (critic(fake) - 1).square().mean()
+        if step == config.nan_at:
+            loss = loss * float("nan")
+        optimizer.zero_grad()
+        run.backward(loss)
+        optimizer.step()
+        critic_loss = (discriminator(target) - 1).square().mean() + discriminator(pool.swap(fake)).square().mean()
+        critic_optimizer.zero_grad()
+        run.backward(critic_loss)
+        critic_optimizer.step()
+        average.update_parameters(network)
+        run.log(step, loss=loss.detach(), discriminator=critic_loss.detach())
+
+
+sys.modules["limner.methods.toy"] = sys.modules[__name__]
