@@ -26,6 +26,7 @@ format: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/apply.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/train.py
 
 clean:
 	rm -rf .venv demo-out
