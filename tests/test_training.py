@@ -1,6 +1,7 @@
 """Training: it learns, survives bad files, and exports what it learnt."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from limner.errors import LimnerError
 from limner.training import checkpoint, data, sheets
 from tests import toy
 from tests.conftest import make_photo
-from tests.runs import lines, options, small
+from tests.runs import lines, options, same, small, weights
 
 
 def test_a_folder_with_a_fifth_of_corrupt_files_trains_and_lists_them(
@@ -204,3 +205,24 @@ def test_losses_go_to_tensorboard(tmp_path: Path, many_photos: Path) -> None:
     logged = [(event.step, round(event.value, 5)) for event in found.Scalars("loss")]
     assert logged == [(line["step"], round(line["loss"], 5)) for line in lines(run / "metrics.jsonl")]
     assert [event.step for event in found.Scalars("held-out/error")] == [20]
+
+
+def test_the_same_pictures_train_the_same_from_a_folder_shards_or_an_npz(tmp_path: Path) -> None:
+    pictures = [make_photo(40, 36, seed=i) for i in range(24)]
+    folder, shards = tmp_path / "folder", tmp_path / "shards"
+    folder.mkdir()
+    shards.mkdir()
+    for i, pixels in enumerate(pictures):
+        Image.fromarray(pixels).save(folder / f"{i:03}.png")
+    for k in range(2):
+        with tarfile.open(shards / f"{k}.tar", "w") as tar:
+            for i in range(12 * k, 12 * k + 12):
+                tar.add(folder / f"{i:03}.png", f"{i:03}.png")
+    np.savez_compressed(tmp_path / "set.npz", images=np.stack(pictures))
+    found = []
+    for source in (folder, shards, tmp_path / "set.npz"):
+        run = tmp_path / f"run-{source.stem}"
+        training.train("toy", toy.Config(source, steps=20), options(run))
+        found.append(weights(run, 20))
+    same(found[0], found[1])
+    same(found[0], found[2])
