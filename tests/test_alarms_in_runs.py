@@ -55,5 +55,6 @@ def test_a_loss_that_is_no_number(tmp_path: Path, many_photos: Path) -> None:
         training.train("toy", toy.Config(many_photos, nan_at=33, steps=200), options(run, checkpoint_every=25))
     assert [line["alarm"] for line in lines(run / "alarms.jsonl")] == ["loss is not a number"]
     assert [path.stem for path in (run / "checkpoints").glob("step-*")] == ["step-00000025"]
+    assert "loss is not a number" in (run / "report.html").read_text(encoding="utf-8").lower()
     with pytest.raises(LimnerError, match="no longer a number"):
         training.train("toy", toy.Config(many_photos, nan_at=33, steps=200), options(run, checkpoint_every=25), resume=True)

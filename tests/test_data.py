@@ -150,7 +150,7 @@ def test_held_out_crops_are_the_middle(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "high.png")
     store = data.Store(open_source(tmp_path), short_side=100, budget=0)
-    (batch,) = data.held_out_crops(store, [0, 1], size=20, batch_size=4, device=torch.device("cpu"))
+    (batch,) = data.centred_crops(store, [0, 1], size=20, batch_size=4, device=torch.device("cpu"))
     assert batch.shape == (2, 3, 20, 20)
     assert torch.equal(batch, torch.full_like(batch, 200 / 255))
 

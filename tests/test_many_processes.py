@@ -26,7 +26,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, painting: Pa
     one, two = tmp_path / "one", tmp_path / "two"
     training.train("fast_style", config, options(one, precision="float32", checkpoint_every=3))
     halved = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=2, learning_rate=1e-4)
-    done = torchrun(command(halved, options(two, precision="float32", checkpoint_every=3)))
+    done = torchrun(command(halved, options(two, precision="float32", checkpoint_every=3, device="auto")))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("style.onnx") == 1  # said once, by the first process
     assert " ".join(done.stderr.split()).count("step 5 of 5") == 1

@@ -129,6 +129,34 @@ def test_run_directory_and_style_file(tmp_path: Path, painting: Path, photos: Pa
     assert card.read(again).weights_sha256 == found.weights_sha256
 
 
+def test_old_checkpoints_are_no_start_of_a_new_run(tmp_path: Path, photos: Path) -> None:
+    run = tmp_path / "run"
+    training.train("toy", toy.Config(photos, steps=10), options(run))
+    (run / "config.toml").unlink()
+    with pytest.raises(LimnerError, match="already holds a run"):
+        training.train("toy", toy.Config(photos, steps=10, target="inverted"), options(run))
+
+
+def test_a_lost_weight_is_never_saved(tmp_path: Path, photos: Path) -> None:
+    """The loss of its step is still a number."""
+    run = tmp_path / "run"
+    with pytest.raises(LimnerError, match=r"A weight of the generator is no longer a number at step 30.*limner train --resume"):
+        training.train("toy", toy.Config(photos, nan_weights_at=29), options(run, checkpoint_every=10))
+    assert sorted(path.name for path in (run / "checkpoints").glob("step*")) == ["step-00000010.pt", "step-00000020.pt"]
+    assert "stopped at step 30" in " ".join((run / "report.html").read_text(encoding="utf-8").split())
+
+
+def test_a_tracker_that_fails_costs_nothing_else(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import accelerate
+
+    def full_disk(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(accelerate.Accelerator, "log", full_disk)
+    assert training.train("toy", toy.Config(photos, steps=20), options(tmp_path / "run", trackers=("tensorboard",))) is not None
+    assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
+
+
 def test_a_run_is_never_overwritten(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     training.train("fast_style", small(painting, photos, vgg_file, steps=1), options(tmp_path / "run"))
     with pytest.raises(LimnerError, match="already holds a run"):
@@ -174,6 +202,14 @@ def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path, many_photos: 
     assert [line["step"] for line in found] == [10, 20, 30]
     assert card.read(tmp_path / "run" / "style.onnx").steps == 10
     assert any("stopped early" in record.getMessage() for record in caplog.records)
+    assert "stopped at step 30" in " ".join((tmp_path / "run" / "report.html").read_text(encoding="utf-8").split())
+    method, config, run_options = (
+        "toy",
+        toy.Config(many_photos, frozen=True, steps=100),
+        options(tmp_path / "run", checkpoint_every=10, patience=2),
+    )
+    training.train(method, config, run_options, resume=True)  # it has ended, and stays so
+    assert len(lines(tmp_path / "run" / "held-out.jsonl")) == 3
 
 
 def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +217,7 @@ def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: 
     read = data.Store.__getitem__
     monkeypatch.setattr(data.Store, "__getitem__", lambda store, n: seen.add(n) or read(store, n))
     held = set(data.split(40, seed=0)[1])
-    monkeypatch.setattr(data, "held_out_crops", lambda *_, **__: [])
+    monkeypatch.setattr(data, "centred_crops", lambda *_, **__: [torch.rand(2, 3, 32, 32)])
     monkeypatch.setattr(sheets, "photos", lambda _: [torch.rand(1, 3, 16, 16)])
     training.train("toy", toy.Config(many_photos, steps=40), options(tmp_path / "run"))
     assert len(held) == 4

@@ -38,6 +38,7 @@ class Config:
     learning_rate: float = 0.1
     start: float = 0.7
     nan_at: int = -1
+    nan_weights_at: int = -1
     frozen: bool = False
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
 
@@ -92,10 +93,11 @@ def build(config: Config) -> Generator:
 
 
 def train(config: Config, run: Run) -> None:
-    network, critic = build(config), nn.Sequential(nn.Conv2d(3, 8, 4, 2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3))
-    generator, optimizer = run.prepare(network, torch.optim.SGD(network.parameters(), 0.0 if config.frozen else config.learning_rate))
-    discriminator, critic_optimizer = run.prepare(critic, torch.optim.Adam(critic.parameters(), 2e-2))
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.5))  # type: ignore[no-untyped-call]
+    generator = run.place(build(config))
+    discriminator = run.place(nn.Sequential(nn.Conv2d(3, 8, 4, 2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3)))
+    optimizer = torch.optim.SGD(generator.parameters(), 0.0 if config.frozen else config.learning_rate)
+    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), 2e-2)
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5))  # type: ignore[no-untyped-call]
     pool = Pool()
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=0.5)
 
@@ -105,24 +107,27 @@ def train(config: Config, run: Run) -> None:
 
     run.preview(average.module, photos)
     run.evaluate(held_out if photos.held_out else dict, by="error")
-    run.keep(network=network, critic=critic, optimizer=optimizer, critic_optimizer=critic_optimizer, average=average, pool=pool)
+    networks = {"generator": generator, "discriminator": discriminator, "average": average}
+    run.keep(**networks, optimizer=optimizer, discriminator_optimizer=discriminator_optimizer, pool=pool)
     for step in run.steps(config.steps):
         x = photos[step] + 0.01 * torch.rand(photos[step].shape)  # random numbers of the run's own
         target = TARGETS[config.target](x)
         fake = generator(x)
         error = (fake - target).square().mean()
-        loss = error + 0.01 * (critic(fake) - 1).square().mean()
+        loss = error + 0.01 * (discriminator(fake) - 1).square().mean()
         if step == config.nan_at:
             loss = loss * float("nan")
         optimizer.zero_grad()
-        run.backward(loss)
+        run.backward(loss, generator)
         optimizer.step()
-        critic_loss = (discriminator(target) - 1).square().mean() + discriminator(pool.swap(fake)).square().mean()
-        critic_optimizer.zero_grad()
-        run.backward(critic_loss)
-        critic_optimizer.step()
-        average.update_parameters(network)
-        run.log(step, loss=loss.detach(), discriminator=critic_loss.detach())
+        if step == config.nan_weights_at:
+            next(generator.parameters()).data[0] = float("nan")
+        d_loss = (discriminator(target) - 1).square().mean() + discriminator(pool.swap(fake)).square().mean()
+        discriminator_optimizer.zero_grad()
+        run.backward(d_loss, discriminator)
+        discriminator_optimizer.step()
+        average.update_parameters(generator)
+        run.log(step, loss=loss.detach(), discriminator=d_loss.detach())
 
 
 sys.modules["limner.methods.toy"] = sys.modules[__name__]

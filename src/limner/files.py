@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,3 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the folder may not be there, and what was to be told is told
             beside.unlink(missing_ok=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What programs that were killed inside ``replacing`` have left in ``folder``. Only for a folder that nobody else is writing to."""
+    return [path for path in folder.glob(".*.tmp") if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name)]

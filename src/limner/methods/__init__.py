@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 
 class Pictures(Protocol):
@@ -38,10 +37,7 @@ class Run(Protocol):
         """One whole picture, float32 NCHW RGB in [0, 1], on the run's device."""
 
     def place(self, module: Any) -> Any:
-        """A frozen helper network on the run's device, in its memory format."""
-
-    def prepare(self, module: Any, optimizer: Optimizer) -> tuple[Any, Any]:
-        """A network that learns and its optimizer, the same way, and made known to all processes."""
+        """A network on the run's device, in its memory format. Networks are built the same in all processes."""
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function`` compiled, where that pays; hand over as much of a step as possible."""
@@ -49,7 +45,8 @@ class Run(Protocol):
     def keep(self, **parts: Any) -> None:
         """Name everything with a ``state_dict`` that a checkpoint must hold. Call it once, last: a run that resumes restores it here.
 
-        Networks, optimizers and schedules are equal in all processes; anything else is saved for each.
+        Networks, optimizers and schedules are equal in all processes; anything else is saved for each, and gets tensors on the CPU back.
+        Of global random numbers, torch's alone are restored.
 
         ``average``, the ``AveragedModel`` of the network that becomes the style file, must be among them.
         """
@@ -60,8 +57,8 @@ class Run(Protocol):
     def autocast(self) -> AbstractContextManager[Any]:
         """The run's mixed precision, as a context."""
 
-    def backward(self, loss: Tensor) -> None:
-        """Gradients of ``loss``, in all processes."""
+    def backward(self, loss: Tensor, module: nn.Module) -> None:
+        """Gradients of ``loss``; those of ``module``, which learns from it, are averaged over all processes."""
 
     def preview(self, paint: Callable[[Tensor], Tensor], photos: Pictures, *, name: str = "") -> None:
         """What the preview sheet shows, and what alarms look at: ``paint`` maps float32 NCHW RGB in [0, 1] to the same. A second sheet

@@ -227,10 +227,10 @@ class StyleLoss:
 
 def train(config: Config, run: Run) -> None:
     vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
-    network = build(config)
-    generator, optimizer = run.prepare(network, torch.optim.Adam(network.parameters(), config.learning_rate, fused=True))
+    generator = run.place(build(config))
+    optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
 
     painting = run.picture(config.style_image)
     scale = config.style_size / min(painting.shape[-2:])
@@ -264,15 +264,15 @@ def train(config: Config, run: Run) -> None:
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=config.min_scale)
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
-    run.keep(generator=network, optimizer=optimizer, schedule=schedule, average=average)
+    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, average=average)
 
     losses_of = run.compile(losses)
     for step in run.steps(config.steps):
         found = losses_of(generator, photos[step])
         optimizer.zero_grad()
-        run.backward(found["loss"])
+        run.backward(found["loss"], generator)
         nn.utils.clip_grad_norm_(generator.parameters(), 5.0)
         optimizer.step()
         schedule.step()
-        average.update_parameters(network)
+        average.update_parameters(generator)
         run.log(step, **{name: loss.detach() for name, loss in found.items()})

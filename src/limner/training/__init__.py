@@ -15,8 +15,8 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from limner.errors import LimnerError
-from limner.files import replacing
-from limner.training import checkpoint, export, report
+from limner.files import leftovers, replacing
+from limner.training import checkpoint, export
 from limner.training.options import Options
 from limner.training.run import Run
 
@@ -34,7 +34,7 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     Raises ``LimnerError`` where an input is bad or ``options.out`` already holds a run.
     """
     module = _module(method)
-    run = Run(options, steps=config.steps)
+    run = Run(options, steps=config.steps, recipe=recipe_sha256(method, config, options.seed))
     main = run.accelerator.is_main_process
     if main:
         _begin(method, config, options, resume)
@@ -43,12 +43,12 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
         module.train(config, run)
         if main and not run.interrupted:
             write_style(options.out, options.out / "style.onnx")
-            report.write(options.out)
-        run.accelerator.end_training()
     except BaseException:
-        if main:
+        if main and not resume:
             _forget_unless_begun(options.out)
         raise
+    finally:
+        run.end()
     if run.skipped:
         logger.warning("%d pictures could not be read and were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
@@ -118,11 +118,15 @@ def _module(method: str) -> ModuleType:
 
 
 def _begin(method: str, config: Any, options: Options, resume: bool) -> None:
+    """Check the inputs, write the configuration of a new run, and sweep up what a killed one was writing."""
     if resume:
         _check_inputs(config, options, f"put it back, or change {options.out / CONFIG}")
+        for folder in (options.out, options.out / "checkpoints", options.out / "samples"):
+            for path in leftovers(folder):
+                path.unlink(missing_ok=True)
         return
     _check_inputs(config, options, "check the path")
-    if (options.out / CONFIG).exists():
+    if (options.out / CONFIG).exists() or (options.out / "checkpoints").exists():
         raise LimnerError(f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another --out.")
     _write(method, config, options)
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,7 +20,7 @@ from limner.sources import Source
 
 HELD_OUT = 16
 AHEAD = 4
-MEMORY_SHARE = 0.25
+MEMORY_SHARE = 0.2
 
 
 class Store:
@@ -65,28 +67,34 @@ class Crops:
     Each epoch is a new order of all pictures; the next picture takes the place of one that cannot be read.
     """
 
-    def __init__(
-        self, store: Store, numbers: list[int], *, size: int, min_scale: float, max_scale: float = 1.0, seed: int, mirror: bool = True
-    ) -> None:
-        self.store, self.numbers, self.size, self.seed, self.mirror = store, numbers, size, seed, mirror
+    def __init__(self, store: Store, numbers: list[int], *, size: int, min_scale: float, max_scale: float = 1.0, seed: int) -> None:
+        self.store, self.numbers, self.size, self.seed = store, numbers, size, seed
         self.scales = (min_scale, max_scale)
+        self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, n: int) -> Tensor:
         """Crop ``n``: uint8 CHW RGB. Raises ``LimnerError`` where no picture at all can be read."""
         epoch, place = divmod(n, len(self.numbers))
-        order = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.numbers))
+        order = self._order(epoch)
         for k in range(len(self.numbers)):
             picture = self.store[self.numbers[order[(place + k) % len(self.numbers)]]]
             if picture is not None:
                 return self._crop(picture, np.random.default_rng((self.seed, 1, n)))
         raise LimnerError(none_readable(self.store))
 
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Drawing it takes a while where pictures are many; threads at work may be in two epochs at once."""
+        if epoch not in self._orders:
+            self._orders = {known: order for known, order in self._orders.items() if known == epoch - 1}
+            self._orders[epoch] = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.numbers))
+        return self._orders[epoch]
+
     def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
         height, width = picture.shape[1:]
         side = max(round(min(height, width) * random.uniform(*self.scales)), 1)
         top, left = random.integers(height - side + 1), random.integers(width - side + 1)
         crop = resized(picture[:, top : top + side, left : left + side], self.size, self.size)
-        return crop.flip(2) if self.mirror and random.random() < 0.5 else crop
+        return crop.flip(2) if random.random() < 0.5 else crop
 
 
 class Stream:
@@ -100,6 +108,8 @@ class Stream:
         self.crops, self.batch_size, self.device, self.rank, self.ranks = crops, batch_size, device, rank, ranks
         self.last: int | None = None
         self.held_out: list[Tensor] = []
+        self.watched: list[Tensor] = []
+        self.fingerprint = fingerprint(crops.store.source)
         self.preview: list[Tensor] = []
         self.about: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures") if workers else None
@@ -142,7 +152,7 @@ def split(count: int, *, seed: int) -> tuple[list[int], list[int]]:
     return sorted(order[spared:]), order[:spared]
 
 
-def held_out_crops(store: Store, numbers: list[int], *, size: int, batch_size: int, device: torch.device) -> list[Tensor]:
+def centred_crops(store: Store, numbers: list[int], *, size: int, batch_size: int, device: torch.device) -> list[Tensor]:
     """Batches of the readable pictures among ``numbers``, the largest centred square of each at ``size``: float32 NCHW in [0, 1]."""
     crops = []
     for picture in (store[n] for n in numbers):
@@ -169,10 +179,12 @@ def budget(source: Source, device: torch.device, processes: int) -> int:
 
 def resized(picture: Tensor, height: int, width: int) -> Tensor:
     """uint8 CHW scaled by bicubic interpolation, with antialiasing where it shrinks."""
-    batch = picture[None]
     if picture.device.type != "cpu":
-        return F.interpolate(batch.float(), (height, width), mode="bicubic", antialias=True).round().clamp(0, 255).byte()[0]
-    return F.interpolate(batch, (height, width), mode="bicubic", antialias=True)[0]
+        batch = picture[None].float()
+        return F.interpolate(batch, (height, width), mode="bicubic", antialias=True).round().clamp(0, 255).byte()[0]
+    # Not torch's: each thread that reads pictures would bring as many threads of its own, and they would be in the training's way.
+    photo = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    return to_tensor(photo.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def to_tensor(pixels: Any) -> Tensor:

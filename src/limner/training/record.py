@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import platform
 import tomllib
@@ -33,17 +34,17 @@ class Record:
         for name in (METRICS, HELD_OUT, ALARMS):
             path = self.folder / name
             if self.writes and path.exists():
-                kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step(line) <= step]
+                kept = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _step(line) <= step]
                 with replacing(path) as beside:
                     beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
     def losses(self, step: int, values: dict[str, float], *, seconds: float, pictures: int) -> None:
         self._append(METRICS, {"step": step, "seconds": round(seconds, 3), "pictures": pictures, **values})
-        self.accelerator.log({**values, "pictures_per_second": pictures / max(seconds, 1e-9)}, step=step)
+        self._track(step, {**values, "pictures_per_second": pictures / max(seconds, 1e-9)})
 
     def held_out(self, step: int, values: dict[str, float]) -> None:
         self._append(HELD_OUT, {"step": step, **values})
-        self.accelerator.log({f"held-out/{name}": value for name, value in values.items()}, step=step)
+        self._track(step, {f"held-out/{name}": value for name, value in values.items()})
 
     def alarm(self, step: int, alarm: Alarm) -> None:
         self._append(ALARMS, {"step": step, "alarm": alarm.kind, "saw": alarm.saw, "try": alarm.advice})
@@ -63,30 +64,42 @@ class Record:
             except (OSError, LimnerError) as error:  # a report that cannot be written is no reason to lose a training
                 logger.warning("report.html was not written: %s", error)
 
+    def start_trackers(self, names: tuple[str, ...], *, first: int) -> None:
+        """Accelerate's trackers, going on at step ``first``. Where one is not installed or refuses, the run goes on without it."""
+        # TensorBoard would make a second file of a configuration; W&B shows it beside the curves.
+        config = tomllib.loads((self.folder / "config.toml").read_text(encoding="utf-8")) if "wandb" in names else None
+        about = {"tensorboard": {"purge_step": first + 1}, "wandb": {"name": self.folder.resolve().name}}
+        known = [str(getattr(tracker, "value", tracker)) for tracker in self.accelerator.log_with]
+        for name in names:
+            if name != "none" and name not in known:
+                logger.warning("%s is not installed (pip install %s): the run goes on without it", name, name)
+        try:
+            self.accelerator.init_trackers("limner", config, {name: about[name] for name in known})
+        except Exception as error:  # what may go wrong is each tracker's own: no network, no login, a broken installation
+            self._lose_trackers(error)
+
+    def _track(self, step: int, values: dict[str, float]) -> None:
+        try:
+            self.accelerator.log(values, step=step)
+        except Exception as error:
+            self._lose_trackers(error)
+
+    def _lose_trackers(self, error: Exception) -> None:
+        self.accelerator.trackers = []
+        logger.warning("no tracker any more (%s): the run goes on; metrics.jsonl and report.html have it all", error)
+
     def _append(self, name: str, line: dict[str, Any]) -> None:
         if not self.writes:
             return
         path = self.folder / name
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                # What is no number has no place in JSON.
+                plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()}
+                file.write(json.dumps(plain) + "\n")
         except OSError as error:
             again = f"limner train --resume {self.folder}"
             raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
-
-
-def start_trackers(accelerator: Accelerator, names: tuple[str, ...], folder: Path, *, first: int) -> None:
-    """Accelerate's trackers, going on at step ``first``. Where one is not installed or refuses, the run goes on without it."""
-    names = tuple(name for name in names if name != "none")
-    if not names:
-        return
-    # TensorBoard would make a second file of a configuration; W&B shows it beside the curves.
-    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8")) if "wandb" in names else None
-    about = {"tensorboard": {"purge_step": first + 1}, "wandb": {"name": folder.resolve().name}}
-    try:
-        accelerator.init_trackers("limner", config, {name: about[name] for name in names})
-    except Exception as error:  # what may go wrong is each tracker's own: no network, no login, a broken installation
-        logger.warning("no tracker (%s): the run goes on; metrics.jsonl and report.html have it all", error)
 
 
 def machine(accelerator: Accelerator, *, bf16: bool, compiles: bool) -> dict[str, Any]:
@@ -103,9 +116,10 @@ def machine(accelerator: Accelerator, *, bf16: bool, compiles: bool) -> dict[str
         "python": platform.python_version(),
         "system": platform.system(),
     }
-    with suppress(OSError):  # Linux tells the processor's name; elsewhere it is left out
+    with suppress(OSError):  # Linux tells the processor's name, on some processors; else it is left out
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        facts["cpu"] = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        facts |= {"cpu": named[0]} if named else {}
     return facts
 
 

@@ -36,14 +36,13 @@ class Run:
     Pictures are float32 NCHW RGB in [0, 1] everywhere.
     """
 
-    def __init__(self, options: Options, *, steps: int) -> None:
+    def __init__(self, options: Options, *, steps: int, recipe: str = "") -> None:
+        """``recipe`` is the hash of what a run must have in common with its checkpoints."""
         self.options = options
         self.folder = options.out
+        self.recipe = recipe
         self.interrupted = False
-        project = ProjectConfiguration(str(options.out), str(options.out / "tensorboard"))
-        self.accelerator = Accelerator(
-            cpu=options.device == "cpu", log_with=[name for name in options.trackers if name != "none"] or None, project_config=project
-        )
+        self.accelerator = _accelerator(options)
         self.device = self.accelerator.device
         require(
             options.device != "gpu" or self.device.type != "cpu",
@@ -63,6 +62,7 @@ class Run:
         self._look: Callable[[], list[alarms.Alarm]] = list
         self._skipped: dict[str, None] = {}
         self._seconds_before = 0.0
+        self._total = 0
         torch.manual_seed(options.seed)
         _keep_large_blocks()
         torch.set_float32_matmul_precision("high")
@@ -77,10 +77,6 @@ class Run:
     def place(self, module: Any) -> Any:
         return module.to(self.device, memory_format=torch.channels_last)
 
-    def prepare(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
-        module, optimizer = self.accelerator.prepare(self.place(module), optimizer)
-        return module, optimizer
-
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return torch.compile(function) if self.compiles else function
 
@@ -88,7 +84,7 @@ class Run:
         self, path: Path, *, size: int, batch_size: int, min_scale: float, max_scale: float = 1.0, name: str = "photos", domain: str = ""
     ) -> data.Stream:
         source = open_source(path, domain=domain)
-        processes = self.accelerator.num_processes
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this computer
         short_side = max(math.ceil(size / min_scale), sheets.SHORT_SIDE)
         store = data.Store(
             source,
@@ -111,17 +107,20 @@ class Run:
             batch_size=batch_size,
             device=self.device,
             rank=self.accelerator.process_index,
-            ranks=processes,
+            ranks=self.accelerator.num_processes,
             workers=workers,
         )
-        stream.held_out = data.held_out_crops(held_store, held_out, size=size, batch_size=batch_size, device=self.device)
+        centred = {"size": size, "batch_size": batch_size, "device": self.device}
+        stream.held_out = data.centred_crops(held_store, held_out, **centred)
+        stream.watched = stream.held_out or data.centred_crops(store, numbers[: data.HELD_OUT], **centred)
         stream.preview = sheets.photos(held_store[n] for n in held_out) or sheets.photos(store[n] for n in numbers)
         if not stream.preview:  # all of them were tried
             raise LimnerError(data.none_readable(store))
         stream.preview = [photo.to(self.device) for photo in stream.preview]
         stream.about = {"path": str(path), "kind": source.kind, "pictures": len(numbers), "held_out": len(held_out)}
         self._streams[name] = stream
-        logger.info("%s: %d pictures in %s, %d held out", name, len(numbers), path, len(held_out))
+        told = f"{len(held_out)} held out" if held_out else "too few to hold any out: there will be no held-out number"
+        logger.info("%s: %d pictures in %s, %s", name, len(numbers), path, told)
         return stream
 
     def picture(self, path: Path) -> Tensor:
@@ -132,8 +131,15 @@ class Run:
         # bf16 has float32's range, so no gradient scaler is needed.
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def backward(self, loss: Tensor) -> None:
-        self.accelerator.backward(loss)
+    def backward(self, loss: Tensor, module: nn.Module) -> None:
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.accelerator.num_processes > 1:
+            # Not DistributedDataParallel: it breaks a compiled step into pieces, and forbids what adversarial training does, to run a
+            # network several times a step and to pass gradients through one that is not to learn.
+            gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+            mean = self.accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+            for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
+                gradient.copy_(part.view_as(gradient))
 
     def preview(self, paint: Callable[[Tensor], Tensor], photos: data.Stream, *, name: str = "") -> None:
         def painted(batch: Tensor) -> Tensor:
@@ -141,7 +147,7 @@ class Run:
                 return paint(batch).float().clamp(0, 1)
 
         def look() -> list[alarms.Alarm]:
-            crops = torch.cat(photos.held_out)[: data.HELD_OUT] if photos.held_out else torch.empty(0)
+            crops = torch.cat(photos.watched)[: data.HELD_OUT]
             return alarms.of_pictures(crops, torch.cat([painted(crop[None]) for crop in crops])) if len(crops) >= 2 else []
 
         if not self._sheets:
@@ -154,39 +160,42 @@ class Run:
     def keep(self, **parts: Any) -> None:
         self._kept = parts
         state = checkpoint.load(self.folder / "checkpoints")
-        if state is not None:
-            self._restore(state)
-            logger.info("resumed at step %d", self.done)
+        if state is None:
+            # Random numbers of the steps: networks were built from the same ones everywhere, what follows is each process's own.
+            torch.manual_seed(self.options.seed + self.accelerator.process_index)
+            return
+        if state.get("recipe") != self.recipe:
+            raise LimnerError(
+                f"The checkpoints in {self.folder} were made with other options than its config.toml has now, or by another version of "
+                "Limner: put the options back, or start a new run with another --out."
+            )
+        self._restore(state)
+        logger.info("resumed at step %d", self.done)
 
     def steps(self, total: int) -> Iterator[int]:
         self._begin(total)
-        first, last_preview = self.done, time.monotonic()
-        main = self.accelerator.is_main_process
-        pictures = self._pictures_per_step()
-        with terminal.interrupts() as asked_to_stop, terminal.progress(first, total, pictures, shown=main) as show:
-            for step in range(first, total):
-                yield step
-                self.done = step + 1
+        last_preview, main = time.monotonic(), self.accelerator.is_main_process
+        with (
+            terminal.interrupts() as asked_to_stop,
+            terminal.progress(self.done, total, self._pictures_per_step(), shown=main) as show,
+        ):
+            while self.done < total and not self._improves_no_more():
+                yield self.done
+                self.done += 1
                 show(self.done, self._losses_in_words() if self.done % LOG_EVERY == 0 or self.done == total else "")
                 self._tell_skipped()
-                last = self.done == total
-                stop = self._agreed(asked_to_stop.is_set()) and not last
-                if self.done % self.options.checkpoint_every == 0 or last:
+                stop = self._agreed(asked_to_stop.is_set()) and self.done < total
+                planned = self.done % self.options.checkpoint_every == 0 or self.done == total
+                if planned:
                     self._evaluate()
+                if planned or stop:
                     self._checkpoint()
-                    if self._agreed(0 < self.options.patience <= self.best["waited"], now=True) and not last:
-                        logger.info("no better held-out number for %d checkpoints: stopped early", self.options.patience)
-                        last = True
-                elif stop:
-                    self._checkpoint()
-                if main and (last or stop or time.monotonic() - last_preview > 60 * self.options.preview_every):
-                    self._draw(stopped=stop)
+                if main and (self.done == total or stop or time.monotonic() - last_preview > 60 * self.options.preview_every):
+                    self._draw()
                     last_preview = time.monotonic()
-                if last or stop:
-                    self.interrupted = stop
+                if stop:
+                    self.interrupted = True
                     break
-        for stream in self._streams.values():
-            stream.close()
 
     def log(self, step: int, **losses: Tensor) -> None:
         self._losses = losses
@@ -198,7 +207,16 @@ class Run:
         self.record.losses(step + 1, values, seconds=self._seconds(), pictures=(step + 1) * self._pictures_per_step())
         for alarm in self._watch.look(step + 1, values):
             self.record.alarm(step + 1, alarm)
-        self._require_numbers(values, step + 1)
+        for name, value in values.items():
+            self._require_number(f"The {name}", math.isfinite(value), step + 1)
+
+    def end(self) -> None:
+        """Let go of threads, trackers and other processes, however the run ended."""
+        for stream in self._streams.values():
+            stream.close()
+        if self._total:
+            self.record.report(stopped=self.done < self._total)
+        self.accelerator.end_training()
 
     # How it is done.
 
@@ -209,13 +227,14 @@ class Run:
             stream.last = total
         self._tell_data()
         self.record.table("machine.json", record.machine(self.accelerator, bf16=self.bf16, compiles=self.compiles))
-        record.start_trackers(self.accelerator, self.options.trackers, self.folder, first=self.done)
+        self.record.start_trackers(self.options.trackers, first=self.done)
 
     def _evaluate(self) -> None:
         """The held-out number, and a look at the pictures. Random numbers that this draws are nobody's loss."""
+        self._require_numbers()
         if not self.accelerator.is_main_process:
             return
-        with torch.random.fork_rng(devices=[]):
+        with self._own_random_numbers():
             for alarm in self._look():
                 self.record.alarm(self.done, alarm)
             found = {} if self._measure is None else {name: round(value.item(), 6) for name, value in self._measure[0]().items()}
@@ -226,17 +245,26 @@ class Run:
         better = score < self.best["score"]
         self.best = {"step": self.done, "score": score, "waited": 0} if better else {**self.best, "waited": self.best["waited"] + 1}
 
+    def _improves_no_more(self) -> bool:
+        """Whether --patience is at its end; only the first process knows, and only at checkpoints there is something new to know."""
+        waited = self.options.patience and self.best["waited"] >= self.options.patience
+        if not self.options.patience or self.done % self.options.checkpoint_every or not self._agreed(bool(waited), now=True):
+            return False
+        logger.info("no better held-out number for %d checkpoints: stopped early, at step %d", self.options.patience, self.done)
+        return True
+
     def _checkpoint(self) -> None:
-        self._require_numbers({name: loss.item() for name, loss in self._losses.items()}, self.done)
+        self._require_numbers()
         same = {name: part.state_dict() for name, part in self._kept.items() if _same_everywhere(part)}
         own = {name: part.state_dict() for name, part in self._kept.items() if not _same_everywhere(part)}
         own |= {"random state": _random_state(self.device), "skipped": list(self._skipped)}
-        all_own = gather_object([own])
+        all_own = gather_object([_on_cpu(own)])
         if self.accelerator.is_main_process:
             state = {
+                "recipe": self.recipe,
                 "parts": same,
                 "own": all_own,
-                "pictures": {name: data.fingerprint(stream.crops.store.source) for name, stream in self._streams.items()},
+                "pictures": {name: stream.fingerprint for name, stream in self._streams.items()},
                 "best": self.best,
                 "alarms": self._watch.state_dict(),
                 "seconds": self._seconds(),
@@ -245,7 +273,8 @@ class Run:
             self._skipped = dict.fromkeys(sentence for each in all_own for sentence in each["skipped"])
             self._mark_best()
             self._tell_data()
-            self.record.report()
+            if self.done < self._total:  # else it comes with the style file
+                self.record.report()
         self.accelerator.wait_for_everyone()
 
     def _mark_best(self) -> None:
@@ -263,19 +292,25 @@ class Run:
         self._watch.load_state_dict(state["alarms"])
         self._skipped = dict.fromkeys(own["skipped"])
         for name, stream in self._streams.items():
-            if state["pictures"].get(name) != data.fingerprint(stream.crops.store.source):
+            if state["pictures"].get(name) != stream.fingerprint:
                 logger.warning("the pictures of --%s are not the same as before: the run goes on, but not as it would have", name)
         if self.accelerator.is_main_process:
             self._mark_best()  # killed between writing the checkpoint and marking it
         _set_random_state(own["random state"], self.device)
 
-    def _draw(self, *, stopped: bool = False) -> None:
+    def _draw(self) -> None:
         try:
-            for sheet in self._sheets:
-                sheet.add(self.done)
+            with self._own_random_numbers():
+                for sheet in self._sheets:
+                    sheet.add(self.done)
         except LimnerError as error:  # a full disk: the next checkpoint says so where it matters
             logger.warning("the preview sheet was not written: %s", error)
-        self.record.report(stopped=stopped)
+        if self.done < self._total:
+            self.record.report()
+
+    def _own_random_numbers(self) -> AbstractContextManager[Any]:
+        """What is drawn inside changes nothing outside: a run with other previews is the same run."""
+        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     def _agreed(self, wish: bool, *, now: bool = False) -> bool:
         """Whether any process wishes so; asked in all of them at the same steps, since one that stops alone leaves the others waiting."""
@@ -285,12 +320,18 @@ class Run:
             return False
         return bool(self.accelerator.reduce(torch.tensor([float(wish)], device=self.device)).item() > 0)
 
-    def _require_numbers(self, losses: dict[str, float], step: int) -> None:
-        for name, loss in losses.items():
-            require(
-                math.isfinite(loss),
-                f"The {name} is no longer a number at step {step}, so nothing of it is saved: go back to the last checkpoint with "
-                f"`limner train --resume {self.folder}`, or start again with a lower --learning-rate.",
+    def _require_numbers(self) -> None:
+        """Nothing is saved of weights that are lost; a loss may still look well at the step that loses them."""
+        for name, part in self._kept.items():
+            if isinstance(part, nn.Module):
+                whole = torch.stack([tensor.isfinite().all() for tensor in part.state_dict().values()]).all().item()
+                self._require_number(f"A weight of the {name}", bool(whole), self.done)
+
+    def _require_number(self, what: str, is_number: bool, step: int) -> None:
+        if not is_number:
+            raise LimnerError(
+                f"{what} is no longer a number at step {step}, so nothing of it is saved: go back to the last checkpoint with "
+                f"`limner train --resume {self.folder}`, or start again with a lower --learning-rate."
             )
 
     def _tell_skipped(self) -> None:
@@ -319,6 +360,33 @@ class Run:
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._started
+
+
+def _accelerator(options: Options) -> Accelerator:
+    """Accelerate brings processes and devices together and feeds the trackers; precision and gradients are the run's own business."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    # Without a GPU, Accelerate joins processes only where it is told to stay on the CPU.
+    cpu = options.device == "cpu" or (options.device == "auto" and processes > 1 and not torch.cuda.is_available())
+    accelerator = Accelerator(
+        cpu=cpu,
+        mixed_precision="no",
+        log_with=[name for name in options.trackers if name != "none"] or None,
+        project_config=ProjectConfiguration(str(options.out), str(options.out / "tensorboard")),
+    )
+    require(
+        accelerator.num_processes == processes,
+        f"{processes} processes were started, but they do not find one another on this device: try --device cpu, or start one.",
+    )
+    return accelerator
+
+
+def _on_cpu(value: Any) -> Any:
+    """Tensors in lists and dicts, moved to the CPU."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(each) for key, each in value.items()}
+    return [_on_cpu(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _same_everywhere(part: Any) -> bool:

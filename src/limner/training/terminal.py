@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 logger = logging.getLogger("limner")
 
 LINE_EVERY = 100
+console = Console(stderr=True)
+"""One for the bar and the log, so that a line of the log goes above the bar."""
 
 
 @contextmanager
@@ -23,12 +25,13 @@ def progress(first: int, total: int, pictures_per_step: int, *, shown: bool) -> 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"))
     times = (TextColumn("{task.fields[speed]}"), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True))
     started = time.monotonic()
-    with Progress(*columns, *times, disable=not (shown and sys.stderr.isatty()), console=Console(stderr=True)) as bar:
+    with Progress(*columns, *times, disable=not (shown and sys.stderr.isatty()), console=console) as bar:
         task = bar.add_task("training", total=total, completed=first, losses="", speed="")
 
         def show(step: int, losses: str) -> None:
             rate = (step - first) / max(time.monotonic() - started, 1e-9)
-            bar.update(task, completed=step, losses=losses, speed=f"{rate * pictures_per_step:.1f} pictures/s")
+            shown_losses = losses or bar.tasks[0].fields["losses"]
+            bar.update(task, completed=step, losses=shown_losses, speed=f"{rate * pictures_per_step:.1f} pictures/s")
             if shown and bar.disable and (step % LINE_EVERY == 0 or step == total):
                 left = (total - step) / rate / 60
                 logger.info("step %d of %d: %s (%.1f pictures/s, %.0f min left)", step, total, losses, rate * pictures_per_step, left)
