@@ -312,7 +312,7 @@ def _show_card(card: Any) -> None:
 
 
 def _need_torch() -> None:
-    packages = ("torch", "accelerate", "safetensors", "onnx", "onnxscript", "tomli_w")
+    packages = ("torch", "accelerate", "safetensors", "onnx", "onnxscript", "tomli_w", "psutil", "jinja2")
     if any(importlib.util.find_spec(package) is None for package in packages):
         raise LimnerError("Training needs the extra packages of limner[train]: pip install 'limner[train]'.")
 
@@ -322,7 +322,8 @@ def _log_to_stderr() -> None:
 
     from rich.logging import RichHandler
 
-    console = _stderr()
+    from limner.training.terminal import console
+
     plain: dict[str, Any] = {"show_time": True, "show_level": False, "show_path": False, "markup": False, "highlighter": None}
     logger = logging.getLogger("limner")
     logger.setLevel(logging.INFO)
