@@ -1,7 +1,8 @@
 """The methods: ONE FILE = ONE PAPER. A new file in this folder is a new method; the command line and the tests find it by themselves.
 
 A method that trains offers ``Config`` (a dataclass of options), ``build(config)`` (the network that becomes the style file, untrained) and
-``train(config, run)`` (its loop, written out). What it needs from outside is handed to it as one object, ``Run``.
+``train(config, run)`` (its loop, written out). One that makes several styles names in ``STYLES`` what is kept of each, and how the name of
+its file ends. What a method needs from outside is handed to it as one object, ``Run``.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,9 +61,11 @@ class Run(Protocol):
     def backward(self, loss: Tensor, module: nn.Module) -> None:
         """Gradients of ``loss``; those of ``module``, which learns from it, are averaged over all processes."""
 
-    def preview(self, paint: Callable[[Tensor], Tensor], photos: Pictures, *, name: str = "") -> None:
+    def preview(
+        self, paint: Callable[[Tensor], Tensor], photos: Pictures, *, name: str = "", back: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         """What the preview sheet shows, and what alarms look at: ``paint`` maps float32 NCHW RGB in [0, 1] to the same. A second sheet
-        needs a name.
+        needs a name; ``back`` leads from the painted picture to the photograph again, and is shown below it.
         """
 
     def evaluate(self, measure: Callable[[], dict[str, Tensor]], *, by: str) -> None:

@@ -74,24 +74,28 @@ def load(folder: Path) -> tuple[str, Any, Options]:
 def write_style(folder: Path, path: Path, *, which: str = "best") -> Path:
     """Write the style file of the run in ``folder`` from its ``best`` checkpoint, by the held-out number, or its ``newest``.
 
-    Where nothing was held out, the newest is the best. Raises ``LimnerError`` where there is none.
+    Where nothing was held out, the newest is the best. A method with several ``STYLES`` writes as many files; the first is returned.
+    Raises ``LimnerError`` where there is none.
     """
     method, config, options = load(folder)
     state = checkpoint.load(folder / "checkpoints", which) or checkpoint.load(folder / "checkpoints")
     if state is None:
         raise LimnerError(f"{folder} has no checkpoint yet: train on with `limner train --resume {folder}`.")
-    network = _module(method).build(config)
-    # The averaged weights are the style: see AveragedModel in each method.
-    weights = {name.removeprefix("module."): value for name, value in state["parts"]["average"].items() if name != "n_averaged"}
-    network.load_state_dict(weights)
-    return _export(network, method, config, options, state["step"], path)
+    module = _module(method)
+    for part, ending in getattr(module, "STYLES", {"average": ""}).items():
+        network = module.build(config)
+        # The averaged weights are the style: see AveragedModel in each method.
+        weights = {name.removeprefix("module."): value for name, value in state["parts"][part].items() if name != "n_averaged"}
+        network.load_state_dict(weights)
+        _export(network, method, config, options, state["step"], path.with_stem(path.stem + ending), ending)
+    return path
 
 
-def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path) -> Path:
+def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path, ending: str) -> None:
     name = options.name or re.sub(r"[^a-z0-9]+", "-", options.out.resolve().name.lower()).strip("-") or "style"
     about = {
-        "name": name,
-        "title": options.title or name.replace("-", " ").capitalize(),
+        "name": name + ending,
+        "title": (options.title or name.replace("-", " ").capitalize()) + ending.replace("-", ", "),
         "method": method,
         "best_short_side": getattr(config, "style_size", None) or config.image_size,
         "licence": options.licence,
@@ -104,7 +108,6 @@ def _export(network: Any, method: str, config: Any, options: Options, step: int,
     }
     export.write(network, about, path)
     logger.info("style file: %s", path)
-    return path
 
 
 def recipe_sha256(method: str, config: Any, seed: int) -> str:

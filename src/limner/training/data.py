@@ -114,11 +114,16 @@ class Stream:
         self.about: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures") if workers else None
         self._pending: dict[int, list[Future[Tensor]]] = {}
+        self._told = 0
 
-    @property
-    def skipped(self) -> list[str]:
-        """A sentence for each picture that could not be read so far."""
-        return list(self.crops.store.bad.values())
+    def newly_skipped(self) -> list[str]:
+        """A sentence for each picture that could not be read since this was asked last."""
+        bad = self.crops.store.bad
+        if len(bad) == self._told:  # asked at every step
+            return []
+        sentences = list(bad.values())[self._told :]
+        self._told += len(sentences)
+        return sentences
 
     def items(self, step: int) -> range:
         """Numbers of the crops of this process's batch. The processes share out each step's crops."""

@@ -21,7 +21,7 @@ class Options:
     keep_checkpoints: int = 2
     """How many of the newest checkpoints are kept, beside the best one."""
     held_out: Path | None = None
-    """Photographs never trained on, for previews and the held-out number; by default a tenth of --photos is spared, at most 16."""
+    """Photographs never trained on, for previews and the held-out number; by default a tenth of them, at most 16, is spared."""
     patience: int = 0
     """Stop early after so many checkpoints without a better held-out number; 0 never does."""
     preview_every: float = 3.0

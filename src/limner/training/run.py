@@ -59,13 +59,14 @@ class Run:
         self._losses: dict[str, Tensor] = {}
         self._watch = alarms.Losses()
         self._measure: tuple[Callable[[], dict[str, Tensor]], str] | None = None
-        self._look: Callable[[], list[alarms.Alarm]] = list
+        self._looks: list[Callable[[], list[alarms.Alarm]]] = []
         self._skipped: dict[str, None] = {}
         self._seconds_before = 0.0
         self._total = 0
         torch.manual_seed(options.seed)
         _keep_large_blocks()
         torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True  # all steps have the same sizes
         if not self.accelerator.is_main_process:
             logger.setLevel(logging.ERROR)
         if self.compiles and options.compile == "auto":
@@ -92,7 +93,7 @@ class Run:
             budget=data.budget(source, self.device, processes),
             device=self.device if self.device.type == "cuda" else None,
         )
-        if name == "photos" and self.options.held_out is not None:
+        if not self._streams and self.options.held_out is not None:
             numbers, aside = list(range(len(source))), open_source(self.options.held_out)
             held_store = data.Store(aside, short_side=short_side, budget=0)
             held = data.split(len(aside), seed=0)  # an order, always the same one
@@ -141,18 +142,31 @@ class Run:
             for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
-    def preview(self, paint: Callable[[Tensor], Tensor], photos: data.Stream, *, name: str = "") -> None:
+    def preview(
+        self,
+        paint: Callable[[Tensor], Tensor],
+        photos: data.Stream,
+        *,
+        name: str = "",
+        back: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         def painted(batch: Tensor) -> Tensor:
             with torch.no_grad(), self.autocast():
                 return paint(batch).float().clamp(0, 1)
+
+        def shown(batch: Tensor) -> Tensor:
+            there = painted(batch)
+            if back is None:
+                return there
+            with torch.no_grad(), self.autocast():
+                return torch.cat([there, back(there).float().clamp(0, 1)], dim=2)
 
         def look() -> list[alarms.Alarm]:
             crops = torch.cat(photos.watched)[: data.HELD_OUT]
             return alarms.of_pictures(crops, torch.cat([painted(crop[None]) for crop in crops])) if len(crops) >= 2 else []
 
-        if not self._sheets:
-            self._look = look
-        self._sheets.append(sheets.Sheet(self.folder / "samples", painted, photos.preview, name=name))
+        self._looks.append(look)
+        self._sheets.append(sheets.Sheet(self.folder / "samples", shown, photos.preview, name=name))
 
     def evaluate(self, measure: Callable[[], dict[str, Tensor]], *, by: str) -> None:
         self._measure = measure, by
@@ -235,7 +249,7 @@ class Run:
         if not self.accelerator.is_main_process:
             return
         with self._own_random_numbers():
-            for alarm in self._look():
+            for alarm in (alarm for look in self._looks for alarm in look()):
                 self.record.alarm(self.done, alarm)
             found = {} if self._measure is None else {name: round(value.item(), 6) for name, value in self._measure[0]().items()}
         if self._measure is None or not found:
@@ -336,7 +350,7 @@ class Run:
 
     def _tell_skipped(self) -> None:
         for stream in self._streams.values():
-            for sentence in stream.skipped:
+            for sentence in stream.newly_skipped():
                 if sentence not in self._skipped:
                     self._skipped[sentence] = None
                     logger.warning("skipped: %s", sentence)

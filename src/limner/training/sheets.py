@@ -37,8 +37,8 @@ class Sheet:
             painted = [self.paint(photo) for photo in self.photos]
         first = self._row(0)
         if not first.exists():
-            _write(_side_by_side(self.photos), first)
-        _write(_side_by_side(painted), self._row(step))
+            _write(_side_by_side(self.photos, self.photos), first)
+        _write(_side_by_side(painted, self.photos), self._row(step))
         path = self.folder / f"sheet{self.suffix}.jpg"
         _write(self._stacked(self._chosen()), path)
         return path
@@ -65,11 +65,15 @@ class Sheet:
         return sheet
 
 
-def _side_by_side(pictures: list[Tensor]) -> Image.Image:
-    """Batches of one picture, in one row of ``ROW_HEIGHT``."""
+def _side_by_side(pictures: list[Tensor], photos: list[Tensor]) -> Image.Image:
+    """Batches of one picture, in one row, as large as makes their photographs ``ROW_HEIGHT`` high."""
     shown = [Image.fromarray(image.from_float(picture.float().clamp(0, 1).cpu().numpy(), np.uint8)) for picture in pictures]
-    shown = [each.resize((round(each.width * ROW_HEIGHT / each.height), ROW_HEIGHT), Image.Resampling.LANCZOS) for each in shown]
-    row = Image.new("RGB", (sum(each.width for each in shown), ROW_HEIGHT))
+    heights = [ROW_HEIGHT * picture.shape[2] // photo.shape[2] for picture, photo in zip(pictures, photos, strict=True)]
+    shown = [
+        each.resize((round(each.width * height / each.height), height), Image.Resampling.LANCZOS)
+        for each, height in zip(shown, heights, strict=True)
+    ]
+    row = Image.new("RGB", (sum(each.width for each in shown), max(heights)))
     left = 0
     for each in shown:
         row.paste(each, (left, 0))
