@@ -9,8 +9,9 @@ import pytest
 from limner import cli
 
 ROOT = Path(__file__).parent.parent
-PREPARE = (("prepare",), ("prepare", "crops"), ("prepare", "shards"), ("prepare", "npz"))
-COMMANDS = (("apply",), ("styles",), *PREPARE, ("train",), ("train", "fast-style"), ("export",))
+PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",)))
+TRAIN = tuple(("train", name.replace("_", "-")) for name in cli.method_names())
+COMMANDS = (("apply",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",))
 
 
 def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -111,9 +111,11 @@ def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint
 
 
 def _prepare_app() -> App:
-    """`limner prepare` and its three commands. They bring NumPy and Pillow along, which `limner --help` does without."""
+    """`limner prepare` and its four commands. They bring NumPy and Pillow along, which `limner --help` does without."""
     from limner import prepare
+    from limner.prepare import edges
 
+    Paths = list[Path] | None  # noqa: N806 (a type)
     flat = Parameter(name="*")
     application = App(
         name="limner prepare", help=PREPARE_HELP, help_format="markdown", default_parameter=Parameter(negative=()), version_flags=()
@@ -142,13 +144,7 @@ def _prepare_app() -> App:
         return _prepare(lambda progress: prepare.shards(sources, options, progress))
 
     @application.command
-    def npz(
-        sources: list[Path] | None = None,
-        *,
-        domain_a: list[Path] | None = None,
-        domain_b: list[Path] | None = None,
-        options: Annotated[prepare.Options, flat],
-    ) -> int:
+    def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None, options: Annotated[prepare.Options, flat]) -> int:
         """Write pictures as equal squares into one compressed NumPy file, for small sets: an array `images`, or `a` and `b`.
 
         Parameters
@@ -162,6 +158,17 @@ def _prepare_app() -> App:
         """
         domains = {"domain_a": domain_a or (), "domain_b": domain_b or ()}
         return _prepare(lambda progress: prepare.npz(sources or (), options, progress, **domains), f" of {options.size} x {options.size}")
+
+    @application.command(name="edges")
+    def edge_smoothed(sources: list[Path], *, options: Annotated[edges.EdgeOptions, flat]) -> int:
+        """Write cartoons with their edges blurred, as PNG files into a folder: what `limner train cartoongan --edges` takes.
+
+        Parameters
+        ----------
+        sources
+            Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+        """
+        return _prepare(lambda progress: edges.edges(sources, options, progress))
 
     return application
 

@@ -1,0 +1,303 @@
+"""CycleGAN: two folders of pictures that have nothing to do with one another become two networks, from one to the other and back.
+
+Jun-Yan Zhu, Taesung Park, Phillip Isola, Alexei A. Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial
+Networks", ICCV 2017, https://arxiv.org/abs/1703.10593. Painting styles, seasons, horses and zebras: whatever has two sides.
+
+Differs from the paper:
+- The generators have half the channels and six residual blocks, crops are of 128 px, and batches of four.
+- Upsampling is nearest-neighbour and convolution, not a transposed one (checkerboard).
+- Crops are cut at scales from 0.6 of the short side on, not from one size of 286 px; pictures are never squashed to a square.
+- The style files hold an average of the weights.
+
+``--preset paper`` is the paper. One epoch is 1,000 steps there, as with the authors' larger sets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from limner import features
+from limner.adversarial import ImagePool, KernelDistance, running_average
+from limner.errors import require
+from limner.methods import Pictures, Run, StyleNetwork
+
+STYLES = {"average": "", "average_back": "-back"}
+"""Both generators become style files: from domain A to B, and back."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``limner train cyclegan``."""
+
+    domain_a: Path
+    """Pictures of the one kind, such as photographs: a folder, or the array `a` of an .npz."""
+    domain_b: Path
+    """Pictures of the other kind, such as paintings: a folder, or the array `b` of an .npz, perhaps the same file."""
+    vgg: Path | None = None
+    """VGG-19 weights for the held-out number (.safetensors or torchvision's .pth); downloaded once if left out."""
+    steps: int = 30_000
+    """Training steps; the learning rate is constant in the first half and falls to zero in the second (section 7.1: 100 epochs each)."""
+    batch_size: int = 4
+    """Pictures of each domain a step (section 7.1: 1)."""
+    image_size: int = 128
+    """Side of the square crops, in pixels (section 7.1: 128 or 256)."""
+    min_scale: float = 0.6
+    """Smallest crop, as a part of the picture's short side."""
+    max_scale: float = 1.0
+    """Largest crop (the authors' code: 256 of 286 px, always)."""
+    width: int = 32
+    """Channels of the generators' first layer (section 7.2: 64)."""
+    blocks: int = 6
+    """Residual blocks of the generators (section 7.2: 6 for 128 px, 9 from 256 px on)."""
+    upsampling: Literal["resize", "transposed"] = "resize"
+    """Enlarge, then convolve; or the paper's transposed convolution."""
+    discriminator_width: int = 32
+    """Channels of the discriminators' first layer (section 7.2: 64)."""
+    cycle_weight: float = 10.0
+    """lambda of equation 3: how well there and back must lead to the same picture."""
+    identity_weight: float = 5.0
+    """Weight of the identity loss (section 5.2: half of lambda); it keeps colours. 0 where colours are to change, as from day to night."""
+    learning_rate: float = 2e-4
+    """Adam's rate (section 4)."""
+    pool: int = 50
+    """Generated pictures, old and new, that each discriminator is shown from (section 4)."""
+    score_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
+    """VGG-19 layers of the held-out number; the last one is that of its content part."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "width", "discriminator_width"):
+            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        for name in ("blocks", "pool", "cycle_weight", "identity_weight"):
+            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+        require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
+        size = self.image_size
+        require(size >= 32 and size % 4 == 0, f"--image-size must be a multiple of 4 from 32 on, not {size}.")
+        require(
+            0 < self.min_scale <= self.max_scale <= 1,
+            f"--min-scale and --max-scale must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
+        )
+        require(len(self.score_layers) > 0, "--score-layers needs at least one layer, such as relu1_2.")
+
+    PRESETS: ClassVar[dict[str, dict[str, object]]] = {
+        "paper": {
+            "steps": 200_000,
+            "batch_size": 1,
+            "image_size": 256,
+            "min_scale": 256 / 286,
+            "max_scale": 256 / 286,
+            "width": 64,
+            "blocks": 9,
+            "upsampling": "transposed",
+            "discriminator_width": 64,
+        },
+    }
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Instance norm without weights (section 7.2). GroupNorm with a group per channel IS that, and many times faster on a CPU."""
+    return nn.GroupNorm(channels, channels, affine=False)
+
+
+class ResidualBlock(nn.Module):
+    """Rk: two 3 x 3 convolutions, padded by reflection, whose result is added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"), norm(channels), nn.ReLU()),
+            *(nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"), norm(channels)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.body(x)
+        return x + residual
+
+
+def upsampling(inputs: int, outputs: int, *, transposed: bool) -> list[nn.Module]:
+    """uk: twice the size, norm, ReLU."""
+    larger: list[nn.Module] = (
+        [nn.ConvTranspose2d(inputs, outputs, 3, 2, padding=1, output_padding=1)]
+        if transposed
+        else [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1)]
+    )
+    return [*larger, norm(outputs), nn.ReLU()]
+
+
+class Generator(StyleNetwork):
+    """G or F of section 7.2, c7s1-64, d128, d256, R256 ..., u128, u64, c7s1-3: float32 NCHW RGB in [0, 1] to the same.
+
+    H and W are multiples of 4.
+    """
+
+    multiple_of = 4
+    min_side = 8
+
+    def __init__(self, width: int = 32, blocks: int = 6, transposed: int = 0) -> None:
+        super().__init__()
+        self.arguments = {"width": width, "blocks": blocks, "transposed": transposed}
+        self.receptive_field = 25 + 16 * blocks
+        down = (nn.Conv2d(width, 2 * width, 3, 2, 1), nn.Conv2d(2 * width, 4 * width, 3, 2, 1))
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect"), norm(width), nn.ReLU()),
+            *(down[0], norm(2 * width), nn.ReLU()),
+            *(down[1], norm(4 * width), nn.ReLU()),
+        )
+        self.residuals = nn.Sequential(*(ResidualBlock(4 * width) for _ in range(blocks)))
+        self.decoder = nn.Sequential(
+            *upsampling(4 * width, 2 * width, transposed=bool(transposed)),
+            *upsampling(2 * width, width, transposed=bool(transposed)),
+            nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect"),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.tanh(self.decoder(self.residuals(self.encoder(image * 2 - 1)))) * 0.5 + 0.5
+
+
+class Discriminator(nn.Sequential):
+    """70 x 70 PatchGAN of section 7.2, C64-C128-C256-C512: float NCHW RGB in [-1, 1] to a score for each patch of 70 x 70 pixels."""
+
+    def __init__(self, width: int = 64) -> None:
+        leaky = nn.LeakyReLU(0.2)
+        super().__init__(
+            *(nn.Conv2d(3, width, 4, 2, 1), leaky),
+            *(nn.Conv2d(width, 2 * width, 4, 2, 1), norm(2 * width), leaky),
+            *(nn.Conv2d(2 * width, 4 * width, 4, 2, 1), norm(4 * width), leaky),
+            *(nn.Conv2d(4 * width, 8 * width, 4, 1, 1), norm(8 * width), leaky),
+            nn.Conv2d(8 * width, 1, 4, 1, 1),
+        )
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights from a Gaussian of deviation 0.02 (section 7.1); for ``network.apply``."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def build(config: Config) -> Generator:
+    return Generator(config.width, config.blocks, int(config.upsampling == "transposed")).apply(initialise)
+
+
+def adversarial_loss(scores: Tensor, *, real: bool) -> Tensor:
+    """Least squares (section 4): how far float scores are from 1, for what should pass as real, or from 0."""
+    return (scores.float() - float(real)).square().mean()
+
+
+def held_out_number(
+    config: Config, run: Run, held_a: list[Tensor], held_b: list[Tensor], there: nn.Module, back: nn.Module
+) -> Callable[[], dict[str, Tensor]]:
+    """What `run.evaluate` asks for, from batches that are never trained on.
+
+    For each direction: the kernel distance of the outputs from the domain that they should be of, as a part of the inputs' own distance,
+    and half of what content is lost. The score is the mean of both directions; networks that leave all as it is would get 1.
+    """
+    if not held_a or not held_b:
+        return dict
+    vgg = run.place(features.load(config.score_layers, config.vgg))
+    ways = {"to_b": (there, held_a, held_b), "to_a": (back, held_b, held_a)}
+
+    def content(a: Tensor, b: Tensor) -> Tensor:
+        seen_a, seen_b = (vgg(batch)[config.score_layers[-1]].float() for batch in (a, b))
+        lost: Tensor = (seen_a - seen_b).abs().mean() / (seen_b.abs().mean() + 1e-3)
+        return lost
+
+    with torch.no_grad(), run.autocast():
+        distances = {way: KernelDistance(vgg, config.score_layers, wanted) for way, (_, _, wanted) in ways.items()}
+        at_first = {way: distances[way](given).clamp_min(1e-6) for way, (_, given, _) in ways.items()}
+
+    def measure() -> dict[str, Tensor]:
+        found = {}
+        with torch.no_grad(), run.autocast():
+            for way, (network, given, _) in ways.items():
+                made = [network(batch).float() for batch in given]
+                found[f"kernel_{way}"] = distances[way](made) / at_first[way]
+                found[f"content_{way}"] = torch.stack([content(*pair) for pair in zip(made, given, strict=True)]).mean()
+        kernel, lost = (torch.stack([found[f"{part}_{way}"] for way in ways]).mean() for part in ("kernel", "content"))
+        return {"score": kernel + 0.5 * lost, **found}
+
+    return measure
+
+
+def train(config: Config, run: Run) -> None:
+    there, back = run.place(build(config)), run.place(build(config))  # G: A to B, and F: B to A
+    discriminators = run.place(nn.ModuleDict({domain: Discriminator(config.discriminator_width).apply(initialise) for domain in "ab"}))
+    generators = nn.ModuleDict({"there": there, "back": back})
+    adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
+    optimizer, discriminator_optimizer = adam(generators.parameters()), adam(discriminators.parameters())
+    half = config.steps / 2
+    schedules = [LambdaLR(each, lambda step: min(1.0, (config.steps - step) / half)) for each in (optimizer, discriminator_optimizer)]
+    averages = [AveragedModel(each, multi_avg_fn=running_average(0.999)) for each in (there, back)]
+    pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
+
+    def generator_losses(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        with run.autocast():
+            fake_b, fake_a = there(a).float(), back(b).float()
+            adversarial = adversarial_loss(discriminators["b"](fake_b * 2 - 1), real=True)
+            adversarial = adversarial + adversarial_loss(discriminators["a"](fake_a * 2 - 1), real=True)
+            # Pictures are in [0, 1] here and in [-1, 1] in the paper: twice the difference is its loss.
+            cycle = 2 * (F.l1_loss(back(fake_b).float(), a) + F.l1_loss(there(fake_a).float(), b))
+            loss = adversarial + config.cycle_weight * cycle
+            found = {"adversarial": adversarial, "cycle": cycle}
+            if config.identity_weight:
+                found["identity"] = 2 * (F.l1_loss(there(b).float(), b) + F.l1_loss(back(a).float(), a))
+                loss = loss + config.identity_weight * found["identity"]
+        return {"loss": loss, **found, "fake_a": fake_a.detach(), "fake_b": fake_b.detach()}
+
+    def discriminator_losses(a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
+        """Half of least squares (section 7.1: the discriminators learn more slowly)."""
+        found = {}
+        with run.autocast():
+            for domain, real, fake in (("a", a, fake_a), ("b", b, fake_b)):
+                scores = discriminators[domain](torch.cat([real, fake]) * 2 - 1).chunk(2)
+                found[f"discriminator_{domain}"] = (adversarial_loss(scores[0], real=True) + adversarial_loss(scores[1], real=False)) / 2
+        return found
+
+    def stream(path: Path, domain: str) -> Pictures:
+        return run.pictures(
+            path,
+            size=config.image_size,
+            batch_size=config.batch_size,
+            min_scale=config.min_scale,
+            max_scale=config.max_scale,
+            name=f"domain_{domain}",
+            domain=domain,
+        )
+
+    domain_a, domain_b = stream(config.domain_a, "a"), stream(config.domain_b, "b")
+    average, average_back = (each.module for each in averages)
+    held_out = held_out_number(config, run, domain_a.held_out, domain_b.held_out, average, average_back)
+    run.preview(average, domain_a, name="a-to-b", back=average_back)
+    run.preview(average_back, domain_b, name="b-to-a", back=average)
+    run.evaluate(held_out, by="score")
+    networks = {"there": there, "back": back, "discriminators": discriminators, "average": averages[0], "average_back": averages[1]}
+    learning = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
+    run.keep(**networks, **learning, schedule=schedules[0], discriminator_schedule=schedules[1], pool_a=pool_a, pool_b=pool_b)
+
+    losses_of, discriminator_losses_of = run.compile(generator_losses), run.compile(discriminator_losses)
+    for step in run.steps(config.steps):
+        a, b = domain_a[step], domain_b[step]
+        discriminators.requires_grad_(False)  # the generators' gradients only pass through
+        found = losses_of(a, b)
+        discriminators.requires_grad_(True)
+        fake_a, fake_b = pool_a.swap(found.pop("fake_a")), pool_b.swap(found.pop("fake_b"))
+        optimizer.zero_grad()
+        run.backward(found["loss"], generators)
+        optimizer.step()
+
+        judged = discriminator_losses_of(a, b, fake_a, fake_b)
+        discriminator_optimizer.zero_grad()
+        run.backward(judged["discriminator_a"] + judged["discriminator_b"], discriminators)
+        discriminator_optimizer.step()
+        for schedule, smooth, network in zip(schedules, averages, (there, back), strict=True):
+            schedule.step()
+            smooth.update_parameters(network)
+        run.log(step, **{name: loss.detach() for name, loss in (found | judged).items()})

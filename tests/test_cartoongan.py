@@ -1,0 +1,432 @@
+"""CartoonGAN against its paper: networks, losses, edges, and a training that turns photographs into cartoons."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from torch import nn
+from torch.nn import functional as F
+
+from limner import adversarial, canny, features, training
+from limner.errors import LimnerError
+from limner.methods import cartoongan
+from limner.prepare import edges as prepared
+from limner.sources import open_source
+from limner.training import checkpoint
+from tests import test_cli
+from tests.conftest import make_photo
+from tests.runs import lines, options, same, weights
+from tests.test_cli import Call
+from tests.test_resume import failing_at
+
+limner = test_cli.limner  # the fixture
+
+PAPER = cartoongan.Config(Path(), Path(), **cartoongan.Config.PRESETS["paper"])  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------------------------------------------------- networks
+
+
+def test_parameters() -> None:
+    def count(network: nn.Module) -> int:
+        return sum(p.numel() for p in network.parameters())
+
+    assert count(cartoongan.build(PAPER)) == 11_129_667
+    assert count(cartoongan.Discriminator(PAPER.discriminator_width)) == 1_129_665
+    light = count(cartoongan.build(cartoongan.Config(Path(), Path())))
+    assert 1_000_000 < light < 2_200_000
+    assert 2 * light < 6e6  # bytes in half precision
+
+
+def shapes(network: nn.Module, size: int) -> list[tuple[str, int, int, int]]:
+    """(kind, channels, height, kernel) of each layer's output, in the order in which they run."""
+    found: list[tuple[str, int, int, int]] = []
+    kinds = {nn.Conv2d: "conv", nn.ConvTranspose2d: "up", nn.GroupNorm: "norm", nn.ReLU: "relu", nn.LeakyReLU: "leaky"}
+
+    def note(module: Any, _: object, output: torch.Tensor) -> None:
+        found.append((kinds[type(module)], output.shape[1], output.shape[2], getattr(module, "kernel_size", (0,))[0]))
+
+    for module in network.modules():
+        if type(module) in kinds:
+            module.register_forward_hook(note)
+    with torch.no_grad():
+        network(torch.rand(1, 3, size, size))
+    return found
+
+
+def test_generator_is_figure_2_layer_by_layer() -> None:
+    def stage(*convolutions: tuple[str, int, int, int]) -> list[tuple[str, int, int, int]]:
+        _, channels, height, _ = convolutions[-1]
+        return [*convolutions, ("norm", channels, height, 0), ("relu", channels, height, 0)]
+
+    block = [*stage(("conv", 256, 16, 3)), ("conv", 256, 16, 3), ("norm", 256, 16, 0)]
+    assert shapes(cartoongan.build(PAPER), 64) == [
+        *stage(("conv", 64, 64, 7)),
+        *stage(("conv", 128, 32, 3), ("conv", 128, 32, 3)),
+        *stage(("conv", 256, 16, 3), ("conv", 256, 16, 3)),
+        *(8 * block),
+        *stage(("up", 128, 32, 3), ("conv", 128, 32, 3)),
+        *stage(("up", 64, 64, 3), ("conv", 64, 64, 3)),
+        ("conv", 3, 64, 7),
+    ]
+
+
+def test_discriminator_is_figure_2_layer_by_layer() -> None:
+    def leaky(channels: int, height: int, *, norm: bool = False) -> list[tuple[str, int, int, int]]:
+        normed = [("norm", channels, height, 0)] if norm else []
+        return [("conv", channels, height, 3), *normed, ("leaky", channels, height, 0)]
+
+    assert shapes(cartoongan.Discriminator(), 64) == [
+        *leaky(32, 64),
+        *(*leaky(64, 32), *leaky(128, 32, norm=True)),
+        *(*leaky(128, 16), *leaky(256, 16, norm=True)),
+        *leaky(256, 16, norm=True),
+        ("conv", 1, 16, 3),
+    ]
+
+
+def test_discriminator_sees_37_pixels() -> None:
+    network = cartoongan.Discriminator(4).double()
+    for k, module in enumerate(network):
+        if isinstance(module, nn.GroupNorm):
+            network[k] = nn.Identity()
+    picture = torch.rand(1, 3, 96, 96, dtype=torch.double, requires_grad=True)
+    network(picture)[0, 0, 12, 12].backward()
+    assert picture.grad is not None
+    columns = picture.grad[0].abs().sum((0, 1)).nonzero()
+    assert columns.max() - columns.min() + 1 == 37
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_receptive_field_of_both_ways_up(transposed: int) -> None:
+    from tests.test_methods import _without_norm_and_relu
+
+    network, widest = _without_norm_and_relu(cartoongan.Generator(4, 1, transposed).double()), 0
+    for phase in range(4):
+        picture = torch.rand(1, 3, 8, 128, dtype=torch.double, requires_grad=True)
+        network(picture)[0, :, 4, 64 + phase].sum().backward()
+        assert picture.grad is not None
+        columns = picture.grad[0].abs().sum((0, 1)).nonzero()
+        widest = max(widest, int(columns.max() - columns.min()) + 1)
+    assert widest == network.receptive_field
+
+
+# ------------------------------------------------------------------------------------------------------------------ losses
+
+
+def test_adversarial_losses_by_hand() -> None:
+    scores = torch.tensor([0.0, 2.0])
+    assert cartoongan.least_squares(scores, real=True).item() == pytest.approx((1 + 1) / 2)
+    assert cartoongan.least_squares(scores, real=False).item() == pytest.approx((0 + 4) / 2)
+    d = [1 / (1 + math.exp(-s)) for s in (0.0, 2.0)]
+    assert cartoongan.log_loss(scores, real=True).item() == pytest.approx(-(math.log(d[0]) + math.log(d[1])) / 2)
+    assert cartoongan.log_loss(scores, real=False).item() == pytest.approx(-(math.log(1 - d[0]) + math.log(1 - d[1])) / 2)
+
+
+def test_content_loss_by_hand() -> None:
+    photo = torch.tensor([[[[2.0, -2.0]]], [[[10.0, 30.0]]]])
+    other = torch.tensor([[[[3.0, -2.0]]], [[[10.0, 10.0]]]])
+    assert cartoongan.content_loss(other, photo, "plain").item() == pytest.approx((0.5 + 10) / 2)
+    assert cartoongan.content_loss(other, photo).item() == pytest.approx((0.25 + 0.5) / 2, rel=1e-3)
+    assert cartoongan.content_loss(7 * other, 7 * photo).item() == pytest.approx(cartoongan.content_loss(other, photo).item(), rel=1e-3)
+
+
+def test_colour_loss_sees_tint_and_brightness_but_no_lines() -> None:
+    photo = torch.full((1, 3, 32, 32), 0.5)
+    assert cartoongan.colour_loss(photo, photo) == 0
+    assert cartoongan.colour_loss(photo + 0.2, photo).item() == pytest.approx(0.2, rel=1e-3)  # U and V of grey are zero
+    red = photo + torch.tensor([0.3, 0.0, 0.0]).view(1, 3, 1, 1)  # V: 0.877 * 0.701 * 0.3; U: -0.492 * 0.299 * 0.3
+    v, u = 0.877 * 0.701 * 0.3, 0.492 * 0.299 * 0.3
+    huber = ((0.1 * (v - 0.05)) / 0.1 + 0.5 * u * u / 0.1) / 2
+    assert cartoongan.colour_loss(red, photo).item() == pytest.approx(huber + 0.299 * 0.3, rel=1e-3)
+    lines_drawn = photo + 0.4 * torch.tensor([1.0, -1.0]).repeat(16)  # grey, and as bright on average
+    assert cartoongan.colour_loss(lines_drawn, photo).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_surface_loss_minds_faint_texture_and_no_edge() -> None:
+    torch.manual_seed(0)
+    flat = torch.full((1, 3, 32, 32), 0.5)
+    edge = flat.clone()
+    edge[..., 16:] = 1.0
+    texture = flat + 0.04 * torch.randn_like(flat)
+    assert cartoongan.surface_loss(flat).item() == pytest.approx(0, abs=1e-6)
+    assert cartoongan.surface_loss(texture) > 5 * cartoongan.surface_loss(edge)  # an edge as strong as 25 textures
+
+
+def test_the_paper_has_no_terms_of_ours() -> None:
+    assert (PAPER.colour_weight, PAPER.surface_weight, PAPER.adversary, PAPER.content_measure) == (0, 0, "colour", "plain")
+    assert (PAPER.adversarial_loss, PAPER.content_weight, PAPER.content_layer, PAPER.upsampling) == ("log", 10, "conv4_4", "transposed")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *({"steps": 0}, {"initial_steps": -1}, {"initial_steps": 20_000}, {"batch_size": 0}, {"image_size": 30}, {"image_size": 34}),
+        *({"min_scale": 0.0}, {"cartoon_scale": 0.3}, {"width": 0}, {"blocks": -1}, {"content_weight": -1.0}, {"learning_rate": 0.0}),
+        *({"pool": -1}, {"edge_kernel": 4}, {"score_layers": ()}),
+    ],
+)
+def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+        cartoongan.Config(Path(), Path(), **bad)
+
+
+# ------------------------------------------------------------------------------------------------------- pool and distance
+
+
+def test_pool_gives_old_and_new() -> None:
+    pool = adversarial.ImagePool(5)
+    batches = [torch.full((2, 1, 1, 1), float(step)) for step in range(60)]
+    out = [pool.swap(batch) for batch in batches]
+    assert all(torch.equal(a, b) for a, b in zip(out[:2], batches[:2], strict=True))  # it fills up first
+    older = sum((a != b).sum().item() for a, b in zip(out[3:], batches[3:], strict=True))
+    assert 35 < older < 80  # about half of 114
+    assert len(pool.pictures) == 5
+    assert torch.equal(adversarial.ImagePool(0).swap(batches[7]), batches[7])
+
+
+def test_pool_goes_on_exactly() -> None:
+    torch.manual_seed(0)
+    batches = torch.rand(30, 2, 3, 4, 4)
+    whole, broken = adversarial.ImagePool(5), adversarial.ImagePool(5)
+    expected = [whole.swap(batch) for batch in batches]
+    for batch in batches[:13]:
+        broken.swap(batch)
+    resumed = adversarial.ImagePool(5, seed=9)
+    resumed.load_state_dict(broken.state_dict())
+    for k in range(13, 30):
+        assert torch.equal(resumed.swap(batches[k]), expected[k])
+
+
+def test_kernel_distance_by_hand() -> None:
+    a, b = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.0], [2.0], [-1.0]])
+    k = [(x * y + 1) ** 3 for x, y in ((1, 3), (0, 2), (0, -1), (2, -1))]
+    between = sum((x * y + 1) ** 3 for x in (1, 3) for y in (0, 2, -1)) / 6
+    assert adversarial.mmd(a, b).item() == pytest.approx(k[0] + sum(k[1:]) / 3 - 2 * between)
+
+
+def test_kernel_distance_is_zero_within_a_set_and_not_between() -> None:
+    """Unbiased: two halves of the same set are zero apart on average, which a biased estimate never is."""
+    torch.manual_seed(0)
+    same_set = torch.stack([adversarial.mmd(torch.randn(12, 6), torch.randn(12, 6)) for _ in range(300)])
+    other_set = torch.stack([adversarial.mmd(torch.randn(12, 6), torch.randn(12, 6) + 0.7) for _ in range(300)])
+    assert abs(same_set.mean()) < 3 * same_set.std() / 300**0.5
+    assert other_set.mean() > 10 * same_set.mean().abs()
+
+
+# ------------------------------------------------------------------------------------------------------------------- edges
+
+
+def cartoon(seed: int, size: int = 64) -> NDArray[np.uint8]:
+    """Flat colours with dark outlines; uint8 HWC."""
+    random = np.random.default_rng(seed)
+    picture = Image.new("RGB", (size, size), tuple(random.integers(120, 256, 3).tolist()))
+    draw = ImageDraw.Draw(picture)
+    for shape in (draw.ellipse, draw.rectangle, draw.ellipse):
+        left, top = random.integers(2, size // 2, 2)
+        side = int(random.integers(size // 4, size // 2 - 2))
+        shape([left, top, left + side, top + side], fill=tuple(random.integers(60, 256, 3).tolist()), outline=(15, 10, 20), width=3)
+    return np.array(picture)
+
+
+def as_batch(pixels: NDArray[np.uint8]) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def test_edges_are_blurred_and_nothing_else() -> None:
+    picture = as_batch(cartoon(0))
+    smoothed = cartoongan.edge_smoothed(picture)
+    changed = (smoothed != picture).any(1)[0]
+    near = F.max_pool2d(canny.edges(picture).float(), 5, 1, 2)[0, 0] > 0
+    assert 0.1 < changed.float().mean() < 0.7
+    assert not (changed & ~near).any()
+    slope = (picture[..., 1:] - picture[..., :-1]).abs().amax()
+    assert (smoothed[..., 1:] - smoothed[..., :-1]).abs().amax() < 0.6 * slope
+    flat = torch.full((2, 3, 32, 32), 0.4)
+    ramp = torch.linspace(0.2, 0.8, 64).expand(1, 3, 64, 64)
+    for untouched in (flat, ramp):
+        assert torch.equal(cartoongan.edge_smoothed(untouched), untouched)
+    assert not torch.equal(cartoongan.edge_smoothed(picture, blur="mean"), smoothed)
+
+
+def per_pixel(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The loop of the ports: each pixel near an edge is the Gaussian mean of the 5 x 5 around it."""
+    line = np.exp(-0.5 * (np.arange(-2, 3) / 1.1) ** 2)
+    kernel = np.outer(line, line) / line.sum() ** 2
+    padded = np.pad(pixels, ((2, 2), (2, 2), (0, 0)), mode="reflect").astype(float)
+    out = pixels.astype(float)
+    for y, x in np.argwhere(mask):
+        for channel in range(3):
+            out[y, x, channel] = (padded[y : y + 5, x : x + 5, channel] * kernel).sum()
+    return out
+
+
+def test_prepared_edges_are_the_loop_of_the_ports_and_those_on_the_fly(tmp_path: Path) -> None:
+    option = prepared.EdgeOptions(tmp_path)
+    for seed in range(4):
+        pixels = cartoon(seed)
+        smoothed, mask = prepared.smoothed(pixels, option)
+        assert np.abs(smoothed - per_pixel(pixels, mask)).max() <= 0.51
+        batch = as_batch(pixels)
+        on_the_fly = F.max_pool2d(canny.edges(batch).float(), 5, 1, 2)[0, 0].numpy() > 0
+        assert (mask & on_the_fly).sum() > 0.95 * (mask | on_the_fly).sum()
+        both = mask & on_the_fly
+        assert np.abs(as_pixels(cartoongan.edge_smoothed(batch)) - smoothed)[both].max() <= 1
+
+
+def as_pixels(batch: torch.Tensor) -> NDArray[np.float64]:
+    return (batch[0].permute(1, 2, 0) * 255).double().numpy()
+
+
+def test_weak_edges_count_where_they_lead_on_from_strong_ones() -> None:
+    grey = np.full((40, 40), 100, np.float32)
+    grey[:20, 20:] += 70  # 280 by Sobel
+    grey[20:, 20:] += 30  # 120: between the thresholds, and joined to the one above
+    found = prepared.canny(grey, 100, 200)
+    assert found[:18].any(1).all()
+    assert found[22:].any(1).all()
+    grey[:20] = 100
+    assert not prepared.canny(grey, 100, 200).any()
+
+
+def test_prepare_edges(limner: Call, tmp_path: Path) -> None:
+    folder = tmp_path / "cartoons"
+    folder.mkdir()
+    for n in range(3):
+        Image.fromarray(cartoon(n, 50 + n)).save(folder / f"{n}.png")
+    Image.fromarray(np.full((30, 40, 3), 90, np.uint8)).save(folder / "flat.png")
+    (folder / "letter.png").write_text("a letter")
+    code, out, err = limner("prepare", "edges", folder, "-o", tmp_path / "edges")
+    assert code == 0, err
+    assert "4 pictures written" in out
+    assert "letter.png" in err
+    source, written = open_source(folder), open_source(tmp_path / "edges")
+    assert [written[n].shape for n in range(4)] == [source[n].shape for n in range(4)]  # every one, at its own size
+    assert np.array_equal(written[3], source[3])
+    changed = (written[0] != source[0]).any(2)
+    assert 0.1 < changed.mean() < 0.7
+    assert np.array_equal(written[0][~changed], source[0][~changed])
+    with Image.open(tmp_path / "edges-sheet.jpg") as sheet:
+        assert sheet.height == 3 * prepared.SHOWN_HEIGHT  # the fourth of the five cannot be read
+
+
+def test_prepare_edges_goes_on_and_refuses_other_options(limner: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "cartoons"
+    folder.mkdir()
+    for n in range(9):
+        Image.fromarray(cartoon(n, 40)).save(folder / f"{n}.png")
+    monkeypatch.setattr("limner.prepare.PART", 3)
+    assert limner("prepare", "edges", folder, "-o", tmp_path / "whole")[0] == 0
+    smoothed = prepared.smoothed
+
+    def failing(pixels: NDArray[np.uint8], option: prepared.EdgeOptions) -> Any:
+        if np.array_equal(pixels, cartoon(5, 40)):
+            raise KeyboardInterrupt
+        return smoothed(pixels, option)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepared, "smoothed", failing)
+        assert limner("prepare", "edges", folder, "-o", tmp_path / "broken", "--workers", 1)[0] == 130
+    assert len(list((tmp_path / "broken").glob("*.png"))) < 9
+    code, _, err = limner("prepare", "edges", folder, "-o", tmp_path / "broken", "--kernel", 7)
+    assert code == 2
+    assert "kernel" in err
+    assert limner("prepare", "edges", folder, "-o", tmp_path / "broken")[0] == 0
+    assert test_cli.tree(tmp_path / "whole") == test_cli.tree(tmp_path / "broken")
+    code, _, err = limner("prepare", "edges", folder, "-o", tmp_path / "other", "--widen", 4)
+    assert code == 2
+    assert "--widen" in err
+
+
+# ---------------------------------------------------------------------------------------------------------------- training
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of forty photographs and forty cartoons that have nothing to do with one another."""
+    folder = tmp_path_factory.mktemp("domains")
+    for name, make in (("photos", lambda n: make_photo(48, 40, seed=n)), ("cartoons", lambda n: cartoon(500 + n, 48))):
+        (folder / name).mkdir()
+        for n in range(40):
+            Image.fromarray(make(n)).save(folder / name / f"{n:02}.png")
+    return folder / "photos", folder / "cartoons"
+
+
+def tiny(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> cartoongan.Config:
+    config = cartoongan.Config(
+        *domains,
+        vgg=vgg_file,
+        steps=180,
+        initial_steps=80,
+        batch_size=4,
+        image_size=32,
+        width=8,
+        blocks=1,
+        discriminator_width=8,
+        content_layer="conv2_1",
+        score_layers=("relu1_2",),
+        initial_rate=3e-3,
+        learning_rate=1e-3,
+        discriminator_rate=1e-3,
+        pool=6,
+    )
+    return replace(config, **changes)
+
+
+def test_resume_is_exact(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted in the adversarial phase: two networks, two optimizers, the pool, the schedule and the random greys go on."""
+    config = tiny(domains, vgg_file, steps=40, initial_steps=10, batch_size=2)
+    training.train("cartoongan", config, options(tmp_path / "whole"))
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save", failing_at(30, checkpoint.save))
+        with pytest.raises(KeyboardInterrupt):
+            training.train("cartoongan", config, options(tmp_path / "broken", checkpoint_every=15))
+    torch.manual_seed(12345)  # whatever was drawn in between
+    training.train("cartoongan", config, options(tmp_path / "broken", checkpoint_every=15), resume=True)
+    whole = weights(tmp_path / "whole", 40)
+    assert sum("pool/pictures" in name for name in whole) == 6
+    same(whole, weights(tmp_path / "broken", 40))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adversary": "colour", "adversarial_loss": "log", "content_measure": "plain", "upsampling": "transposed"},
+        {"colour_weight": 0.0, "surface_weight": 0.0, "pool": 0, "initial_steps": 0, "edge_blur": "mean"},
+    ],
+)
+def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, changes: dict[str, Any]) -> None:
+    config = tiny(domains, vgg_file, **{"steps": 10, "initial_steps": 2, "batch_size": 2, **changes})
+    assert training.train("cartoongan", config, options(tmp_path / "run")) is not None
+    (line,) = lines(tmp_path / "run" / "metrics.jsonl")
+    assert ("colour" in line) == bool(config.colour_weight)
+    assert ("surface" in line) == bool(config.surface_weight)
+
+
+def test_prepared_edges_take_the_place_of_those_on_the_fly(
+    tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cartoongan, "edge_smoothed", never)
+    prepared.edges([domains[1]], prepared.EdgeOptions(tmp_path / "edges"))
+    config = tiny(domains, vgg_file, steps=6, initial_steps=2, batch_size=2, edges=tmp_path / "edges")
+    assert training.train("cartoongan", config, options(tmp_path / "run")) is not None
+
+
+def test_score_of_the_photographs_themselves_is_one(vgg_file: Path) -> None:
+    torch.manual_seed(0)
+    vgg = features.load(("relu1_2",), vgg_file)
+    cartoons, photos = ([as_batch(make(n)) for n in range(6)] for make in (cartoon, lambda n: make_photo(48, 40, seed=n)))
+    with torch.no_grad():
+        distance = adversarial.KernelDistance(vgg, ("relu1_2",), cartoons)
+        of_photos, of_cartoons = distance(photos), distance([as_batch(cartoon(n)) for n in range(6, 12)])
+    assert of_photos > 0
+    assert of_cartoons < 0.5 * of_photos

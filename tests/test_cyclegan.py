@@ -1,0 +1,149 @@
+"""CycleGAN: the paper's networks and losses, and a mapping that is known, learnt in both directions."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+import limner
+from limner import card, training
+from limner.methods import cyclegan
+from limner.methods.cyclegan import Config, Discriminator, Generator
+from tests.runs import lines, options, same, weights
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize(("blocks", "parameters"), [(6, 7_837_699), (9, 11_378_179)])
+def test_generators_are_the_papers(blocks: int, parameters: int, transposed: int) -> None:
+    assert count(Generator(64, blocks, transposed)) == parameters
+
+
+def test_discriminators_are_the_papers() -> None:
+    assert count(Discriminator(64)) == 2_764_737
+
+
+def test_discriminators_see_seventy_pixels() -> None:
+    network = Discriminator(4).double()
+    for i, module in enumerate(network):
+        if not isinstance(module, nn.Conv2d):
+            network[i] = nn.Identity()
+    picture = torch.rand(1, 3, 160, 160, dtype=torch.double, requires_grad=True)
+    scores = network(picture)
+    scores[0, 0, scores.shape[2] // 2, scores.shape[3] // 2].backward()
+    assert picture.grad is not None
+    rows = picture.grad[0].abs().sum((0, 2)).nonzero()
+    assert int(rows.max() - rows.min()) + 1 == 70
+
+
+def test_preset_paper_is_the_paper() -> None:
+    config = replace(Config(Path(), Path()), **cyclegan.Config.PRESETS["paper"])
+    assert count(cyclegan.build(config)) == 11_378_179
+    assert any(isinstance(module, nn.ConvTranspose2d) for module in cyclegan.build(config).modules())
+    assert (config.cycle_weight, config.identity_weight, config.pool, config.batch_size, config.learning_rate) == (10, 5, 50, 1, 2e-4)
+    assert round(config.image_size / config.min_scale) == 286
+    deviation = (
+        torch.cat([module.weight.flatten() for module in cyclegan.build(config).modules() if isinstance(module, nn.Conv2d)]).std().item()
+    )
+    assert abs(deviation - 0.02) < 1e-4
+
+
+def test_adversarial_loss_is_least_squares() -> None:
+    scores = torch.tensor([0.5, 2.0])
+    assert float(cyclegan.adversarial_loss(scores, real=True)) == pytest.approx((0.25 + 1.0) / 2)
+    assert float(cyclegan.adversarial_loss(scores, real=False)) == pytest.approx((0.25 + 4.0) / 2)
+
+
+def shapes(seed: int, side: int = 40) -> NDArray[np.uint8]:
+    """Reddish rectangles and discs on a dark ground; uint8 HWC."""
+    random = np.random.default_rng(seed)
+    picture = np.full((side, side, 3), 40, np.uint8)
+    rows, columns = np.mgrid[:side, :side]
+    for _ in range(12):
+        y, x, r = *random.integers(0, side, 2).tolist(), int(random.integers(4, 8))
+        inside = (rows - y) ** 2 + (columns - x) ** 2 < r * r if random.random() < 0.5 else (abs(rows - y) < r) & (abs(columns - x) < r)
+        picture[inside] = (int(random.integers(170, 250)), int(random.integers(40, 120)), 40)
+    return picture
+
+
+def swapped(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Red for blue: what the training is to find out from pictures of other shapes."""
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+@pytest.fixture(scope="module")
+def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("domains")
+    for name, first, change in (("a", 0, lambda picture: picture), ("b", 1000, swapped)):
+        (folder / name).mkdir()
+        for i in range(40):
+            Image.fromarray(change(shapes(first + i))).save(folder / name / f"{i:02}.png")
+    return folder / "a", folder / "b"
+
+
+def small(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> Config:
+    plain = Config(*domains, vgg=vgg_file, width=8, blocks=1, discriminator_width=8, image_size=32, score_layers=("relu1_2",))
+    return replace(plain, **changes)
+
+
+@pytest.mark.slow
+def test_a_known_mapping_is_learnt_both_ways(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+    run = tmp_path / "swap"
+    config = small(domains, vgg_file, steps=600, batch_size=2, learning_rate=2e-3)
+    assert training.train("cyclegan", config, options(run, checkpoint_every=300)) == run / "style.onnx"
+    found = lines(run / "metrics.jsonl")
+    assert np.mean([line["cycle"] for line in found[-5:]]) < 0.6 * np.mean([line["cycle"] for line in found[:5]])
+    names = [card.read(run / file).name for file in ("style.onnx", "style-back.onnx")]
+    assert names == ["swap", "swap-back"]
+    forward, back = limner.load(run / "style.onnx"), limner.load(run / "style-back.onnx")
+    unseen = [shapes(seed) for seed in range(5000, 5006)]  # shapes that neither domain holds
+    for style, given, wanted in ((forward, unseen, map(swapped, unseen)), (back, map(swapped, unseen), unseen)):
+        errors, unchanged = [], []
+        for a, b in zip(given, wanted, strict=True):
+            errors.append(np.abs(style(a).astype(int) - b).mean())
+            unchanged.append(np.abs(a.astype(int) - b).mean())
+        assert np.mean(errors) < 0.5 * np.mean(unchanged), (style.card.name, errors, unchanged)
+    scores = lines(run / "held-out.jsonl")
+    assert scores[-1]["score"] < 1
+    sheets = sorted(path.name for path in (run / "samples").glob("sheet*"))
+    assert sheets == ["sheet-a-to-b.jpg", "sheet-b-to-a.jpg"]
+    with Image.open(run / "samples" / "sheet-a-to-b.jpg") as sheet, Image.open(run / "samples" / "photographs-a-to-b.jpg") as row:
+        assert sheet.height == 3 * row.height  # the picture, what became of it, and the way back
+
+
+def test_resuming_is_exact_across_pools_and_schedules(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+    config = small(domains, vgg_file, steps=24, pool=6)
+    training.train("cyclegan", config, options(tmp_path / "whole", checkpoint_every=12))
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tmp_path / "whole", broken)
+    (broken / "checkpoints" / "step-00000024.pt").unlink()  # as if killed after step 12
+    for name in ("style.onnx", "style-back.onnx"):
+        (broken / name).unlink()
+    training.train("cyclegan", config, options(broken, checkpoint_every=12), resume=True)
+    whole = weights(tmp_path / "whole", 24)
+    assert sum("pool_" in name and "pictures" in name for name in whole) == 12
+    same(whole, weights(broken, 24))
+    for name in ("style.onnx", "style-back.onnx"):
+        assert card.read(broken / name).weights_sha256 == card.read(tmp_path / "whole" / name).weights_sha256
+
+
+def test_an_npz_of_two_domains_trains_the_same(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+    from limner import prepare
+
+    prepare.npz((), prepare.Options(tmp_path / "set.npz", size=40, distance=-1), domain_a=domains[:1], domain_b=domains[1:])
+    config = small(domains, vgg_file, steps=4)
+    training.train("cyclegan", config, options(tmp_path / "folders"))
+    both = tmp_path / "set.npz"
+    training.train("cyclegan", replace(config, domain_a=both, domain_b=both), options(tmp_path / "npz"))
+    same(weights(tmp_path / "folders", 4), weights(tmp_path / "npz", 4))
