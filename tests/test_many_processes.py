@@ -10,7 +10,7 @@ import pytest
 from limner import training
 from tests.runs import command, lines, options, small, weights
 
-STEPS = 5
+STEPS = 3
 
 
 def torchrun(words: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -24,19 +24,19 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, painting: Pa
     # A few small steps, since Adam makes large steps of the rounding of small gradients, and soon other pictures.
     config = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=4, learning_rate=1e-4)
     one, two = tmp_path / "one", tmp_path / "two"
-    training.train("fast_style", config, options(one, precision="float32", checkpoint_every=3))
+    training.train("fast_style", config, options(one, precision="float32", checkpoint_every=2))
     halved = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=2, learning_rate=1e-4)
-    done = torchrun(command(halved, options(two, precision="float32", checkpoint_every=3, device="auto")))
+    done = torchrun(command(halved, options(two, precision="float32", checkpoint_every=2, device="auto")))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("style.onnx") == 1  # said once, by the first process
-    assert " ".join(done.stderr.split()).count("step 5 of 5") == 1
+    assert " ".join(done.stderr.split()).count("step 3 of 3") == 1
 
     for name in ("metrics.jsonl", "held-out.jsonl"):
         ours, theirs = lines(one / name), lines(two / name)
         assert len(ours) == len(theirs) == (2 if name == "held-out.jsonl" else 1)
         for a, b in zip(ours, theirs, strict=True):
             for key in a.keys() - {"seconds"}:
-                assert b[key] == pytest.approx(a[key], rel=1e-5, abs=2e-6), (name, key)
+                assert b[key] == pytest.approx(a[key], rel=1e-4, abs=2e-6), (name, key)
     half = tmp_path / "half"
     training.train("fast_style", halved, options(half, precision="float32"))
     assert abs(lines(half / "metrics.jsonl")[0]["loss"] - lines(one / "metrics.jsonl")[0]["loss"]) > 1e-3  # the other half counts
