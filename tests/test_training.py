@@ -23,7 +23,7 @@ def test_a_folder_with_a_fifth_of_corrupt_files_trains_and_lists_them(
     tmp_path: Path, painting: Path, vgg_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "photos"
-    (folder / "deep").mkdir(parents=True)
+    folder.mkdir()
     for i in range(40):
         Image.fromarray(make_photo(40, 50, seed=i)).save(folder / f"photo-{i:02}.jpg")
     whole = (folder / "photo-00.jpg").read_bytes()

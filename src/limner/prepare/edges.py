@@ -7,7 +7,6 @@ at once. `limner.methods.cartoongan` does the same on the fly, for what it has j
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,6 @@ from PIL import Image
 
 from limner import image, prepare
 from limner.errors import LimnerError, require
-from limner.files import replacing
 from limner.prepare import parts
 from limner.prepare.parts import Manifest
 from limner.sources import Source
@@ -73,7 +71,9 @@ def edges(sources: Sequence[Path], options: EdgeOptions, progress: prepare.Progr
     asked = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
     about = {name: value for name, value in prepare._header("edges", sets, whole).items() if name in ("prepare", "sources", "pictures")}
     manifest = Manifest(options.out, {**about, **asked})
-    writer = prepare._Writer(partial(_files, options.out), lambda part: part.read >= prepare.PART, partial(_encode, options=options))
+    writer = prepare._Writer(
+        partial(parts.files, options.out, suffix=".png"), lambda part: part.read >= prepare.PART, partial(_encode, options=options)
+    )
     summary = prepare._run(sets, whole, manifest, progress, writer)
     _write_sheet(sets["images"], options)
     return summary
@@ -166,15 +166,6 @@ def _shifted(array: NDArray[Any], axis: int, side: int, mode: Literal["reflect",
 def _encode(photo: Image.Image, size: int, *, options: EdgeOptions) -> bytes:
     # PNG: what is not blurred stays exactly as it is.
     return image.encode(image.Picture(smoothed(np.asarray(photo), options)[0]), ".png")
-
-
-@contextmanager
-def _files(folder: Path, array: str, number: int) -> Iterator[parts.Add]:
-    def add(name: str, data: bytes) -> None:
-        with replacing(folder / f"{name}.png") as beside:
-            beside.write_bytes(data)
-
-    yield add
 
 
 def _write_sheet(sources: list[Source], options: EdgeOptions) -> None:

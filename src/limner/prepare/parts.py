@@ -42,9 +42,9 @@ class Part:
 
 
 @contextmanager
-def files(folder: Path, array: str, number: int) -> Iterator[Add]:
+def files(folder: Path, array: str, number: int, suffix: str = ".jpg") -> Iterator[Add]:
     def add(name: str, data: bytes) -> None:
-        with replacing(folder / f"{name}.jpg") as beside:
+        with replacing(folder / f"{name}{suffix}") as beside:
             beside.write_bytes(data)
 
     yield add
