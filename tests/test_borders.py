@@ -16,7 +16,7 @@ FORBIDDEN = {
     "methods": {"training", *PICTURES, "cli", "batch", "style", "runtimes"},
     "features.py": {"training", *PICTURES, "cli", "batch", "style", "runtimes", "methods"},
     "adversarial.py": {"training", *PICTURES, "cli", "batch", "style", "runtimes", "methods", "features"},
-    "canny.py": {"training", *PICTURES, "cli", "batch", "style", "runtimes", "methods", "features", "adversarial"},
+    "edges.py": {"training", *PICTURES, "cli", "batch", "style", "runtimes", "methods", "features", "adversarial"},
     "image.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "sources", "prepare"},
     "formats.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "image", "sources", "prepare"},
     "sources.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "prepare"},

@@ -22,6 +22,9 @@ class Pictures(Protocol):
     def __getitem__(self, step: int) -> Tensor:
         """This process's batch of ``step``: the same one whenever it is asked for."""
 
+    def altered(self, alter: Callable[[Any], Any]) -> "Pictures":
+        """The same crops at the same steps, each through ``alter`` first: uint8 HWC RGB of NumPy to the same."""
+
 
 class Run(Protocol):
     """What a method is handed: pictures, device, precision, checkpoints, progress."""

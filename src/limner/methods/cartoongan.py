@@ -33,9 +33,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from limner import features
 from limner.adversarial import ImagePool, KernelDistance, running_average
-from limner.canny import edges, luma
+from limner.edges import Blur, edge_smoothed
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.methods import Run, StyleNetwork
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Config:
     """Generated pictures, old and new, that the discriminator is shown from; 0 shows it the newest only."""
     edge_kernel: int = 5
     """Side, in pixels, of the squares by which edges are widened and blurred; odd."""
-    edge_blur: Literal["gaussian", "mean"] = "gaussian"
+    edge_blur: Blur = "gaussian"
     """How edges are blurred."""
     score_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
     """VGG-19 layers of the held-out number's kernel distance."""
@@ -265,15 +265,9 @@ def surface_loss(images: Tensor, radius: int = 2, eps: float = 0.01) -> Tensor:
     return (images - box(keep) * images - box(mean - keep * mean)).abs().mean()
 
 
-def edge_smoothed(cartoons: Tensor, kernel: int = 5, blur: str = "gaussian") -> Tensor:
-    """S_edge of section 3.2.1, the cartoons (float32 NCHW RGB in [0, 1]) without their clear edges: found, widened, blurred there alone."""
-    wide = F.max_pool2d(edges(cartoons).float(), kernel, 1, kernel // 2) > 0
-    sigma = 0.3 * (kernel / 2 - 1.5) + 0.8  # OpenCV's for a kernel of this size
-    line = torch.exp(-0.5 * ((torch.arange(kernel, device=cartoons.device) - kernel // 2) / sigma).square())
-    line = line / line.sum() if blur == "gaussian" else torch.full_like(line, 1 / kernel)
-    square = (line[:, None] * line).expand(3, 1, kernel, kernel)
-    margin = (kernel // 2,) * 4
-    return torch.where(wide, F.conv2d(F.pad(cartoons, margin, mode="reflect"), square, groups=3), cartoons)
+def luma(images: Tensor) -> Tensor:
+    """N1HW of float NCHW RGB."""
+    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def grey_weights(batch: int, device: torch.device) -> Tensor:
@@ -330,12 +324,14 @@ def train(config: Config, run: Run) -> None:
             scores = judge(torch.cat([cartoons, smoothed, generated]), grey.repeat(3, 1, 1, 1)).chunk(3)
             return adversarial_loss(scores[0], real=True) + sum(adversarial_loss(each, real=False) for each in scores[1:])
 
-    def stream(path: Path, name: str, max_scale: float) -> Pictures:
-        size, batch_size = config.image_size, config.batch_size
-        return run.pictures(path, size=size, batch_size=batch_size, min_scale=config.min_scale, max_scale=max_scale, name=name)
-
-    photos, cartoons = stream(config.photos, "photos", 1.0), stream(config.cartoons, "cartoons", config.cartoon_scale)
-    prepared = None if config.edges is None else stream(config.edges, "edges", config.cartoon_scale)
+    size, batch_size, min_scale = config.image_size, config.batch_size, config.min_scale
+    stream = partial(run.pictures, size=size, batch_size=batch_size, min_scale=min_scale)
+    photos, cartoons = stream(config.photos), stream(config.cartoons, max_scale=config.cartoon_scale, name="cartoons")
+    if config.edges is None:  # of the very crops that `cartoons` shows
+        smooth = partial(edge_smoothed, widen=config.edge_kernel, kernel=config.edge_kernel, blur=config.edge_blur)
+        smoothed = cartoons.altered(lambda crop: smooth(crop)[0])
+    else:
+        smoothed = stream(config.edges, max_scale=config.cartoon_scale, name="edges")
     with torch.no_grad(), run.autocast():
         distance = KernelDistance(vgg, config.score_layers, cartoons.held_out) if cartoons.held_out else None
         at_first = distance(photos.held_out).clamp_min(1e-6) if distance and photos.held_out else torch.ones(())
@@ -357,7 +353,6 @@ def train(config: Config, run: Run) -> None:
     run.keep(**networks, optimizer=optimizer, discriminator_optimizer=discriminator_optimizer, schedule=schedule, pool=pool)
 
     initial_of, losses_of, discriminator_of = (run.compile(each) for each in (initial_loss, generator_losses, discriminator_loss))
-    smoothed_of = run.compile(edge_smoothed)
     for step in run.steps(config.steps):
         x = photos[step]
         if step < config.initial_steps:  # the initialisation phase (section 3.3): draw what is there
@@ -382,9 +377,7 @@ def train(config: Config, run: Run) -> None:
         schedule.step()
         average.update_parameters(generator)
 
-        c = cartoons[step]
-        e = smoothed_of(c, config.edge_kernel, config.edge_blur) if prepared is None else prepared[step]
-        loss = discriminator_of(c, e, pool.swap(generated), grey)
+        loss = discriminator_of(cartoons[step], smoothed[step], pool.swap(generated), grey)
         discriminator_optimizer.zero_grad()
         run.backward(loss, discriminator)
         discriminator_optimizer.step()

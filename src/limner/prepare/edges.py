@@ -1,31 +1,26 @@
 """Cartoons without their clear edges, for CartoonGAN's discriminator: Canny's edges, widened, and the picture blurred there alone.
 
-The definition is that of the paper's ports (OpenCV's Canny at 100 and 200, squares of 5 x 5), at the pictures' own size and for all pixels
-at once. `limner.methods.cartoongan` does the same on the fly, for what it has just cut.
+At the pictures' own size; `limner train cartoongan` does the same on the fly, to what it has just cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated
 
 import numpy as np
 from cyclopts import Parameter
-from numpy.typing import NDArray
 from PIL import Image
 
 from limner import image, prepare
+from limner.edges import Blur, Mask, Pixels, edge_smoothed
 from limner.errors import LimnerError, require
 from limner.prepare import parts
 from limner.prepare.parts import Manifest
 from limner.sources import Source
-
-Pixels: TypeAlias = NDArray[np.uint8]
-Plane: TypeAlias = NDArray[np.float32]
-Mask: TypeAlias = NDArray[np.bool_]
 
 SHOWN = 4
 """Cartoons on the preview sheet."""
@@ -46,7 +41,7 @@ class EdgeOptions:
     """Side, in pixels, of the square that edges are widened by; odd."""
     kernel: int = 5
     """Side, in pixels, of the square that is blurred over; odd."""
-    blur: Literal["gaussian", "mean"] = "gaussian"
+    blur: Blur = "gaussian"
     """How edges are blurred."""
     every: float = 1.0
     """Seconds between two frames that are taken from a film."""
@@ -79,88 +74,9 @@ def edges(sources: Sequence[Path], options: EdgeOptions, progress: prepare.Progr
     return summary
 
 
-# ------------------------------------------------------------------------------------------------------------ one picture
-
-
 def smoothed(pixels: Pixels, options: EdgeOptions) -> tuple[Pixels, Mask]:
-    """The picture, uint8 HWC RGB, blurred near its edges and untouched elsewhere; and where that is, HW."""
-    mask = widened(canny(luma(pixels), options.low, options.high), options.widen)
-    if not mask.any():
-        return pixels, mask
-    line = np.ones(options.kernel, np.float32)
-    if options.blur == "gaussian":
-        sigma = 0.3 * (options.kernel / 2 - 1.5) + 0.8  # OpenCV's for a kernel of this size
-        line = np.exp(-0.5 * ((np.arange(options.kernel) - options.kernel // 2) / sigma) ** 2).astype(np.float32)
-    blurred = pixels.astype(np.float32)
-    for axis in (0, 1):
-        blurred = sum(weight * part for weight, part in zip(line / line.sum(), _shifted(blurred, axis, options.kernel), strict=True))
-    return np.where(mask[..., None], (blurred + 0.5).astype(np.uint8), pixels), mask
-
-
-def luma(pixels: Pixels) -> Plane:
-    """float32 HW in [0, 255] of uint8 HWC RGB."""
-    return np.asarray(pixels @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
-
-
-def canny(grey: Plane, low: float, high: float) -> Mask:
-    """Edges of a float32 HW picture (John Canny, 1986): ridges of |dx| + |dy| by Sobel, as in OpenCV, not blurred before.
-
-    Ridges above `high` count, and those above `low` that are joined to one, in any of eight directions.
-    """
-    x, y = _sobel(grey)
-    strength = np.abs(x) + np.abs(y)
-    height, width = grey.shape
-    around = np.pad(strength, 1)
-
-    def beside(down: int, right: int) -> Plane:
-        return around[1 + down : 1 + down + height, 1 + right : 1 + right + width]
-
-    flat, steep = np.abs(y) < 0.4142 * np.abs(x), np.abs(y) > 2.4142 * np.abs(x)
-    falling = x * y >= 0
-    kinds = [flat, steep, falling]
-    before = np.select(kinds, [beside(0, -1), beside(-1, 0), beside(-1, -1)], beside(-1, 1))
-    after = np.select(kinds, [beside(0, 1), beside(1, 0), beside(1, 1)], beside(1, -1))
-    weak = (strength > low) & (strength > before) & (strength >= after)
-    return _joined(weak & (strength > high), weak)
-
-
-def widened(mask: Mask, side: int) -> Mask:
-    """The mask, HW, dilated by a square."""
-    for axis in (0, 1):
-        mask = np.logical_or.reduce(list(_shifted(mask, axis, side, mode="constant")))
-    return mask
-
-
-def _sobel(grey: Plane) -> tuple[Plane, Plane]:
-    """Slopes to the right and downwards."""
-    p = np.pad(grey, 1, mode="edge")
-    across, down = p[:, 2:] - p[:, :-2], p[2:] - p[:-2]
-    return across[:-2] + 2 * across[1:-1] + across[2:], down[:, :-2] + 2 * down[:, 1:-1] + down[:, 2:]
-
-
-def _joined(strong: Mask, weak: Mask) -> Mask:
-    """What of `weak` is joined to `strong`: from the strong pixels outwards, each pixel looked at once."""
-    width = weak.shape[1] + 2
-    around = np.array([-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1])
-    waiting, reached = np.pad(weak & ~strong, 1).ravel(), np.pad(strong, 1).ravel()
-    newest = np.flatnonzero(reached)
-    while newest.size:
-        near = (newest[:, None] + around).ravel()
-        newest = np.unique(near[waiting[near]])
-        waiting[newest], reached[newest] = False, True
-    return reached.reshape(-1, width)[1:-1, 1:-1]
-
-
-def _shifted(array: NDArray[Any], axis: int, side: int, mode: Literal["reflect", "constant"] = "reflect") -> Iterator[NDArray[Any]]:
-    """The array as each pixel of a line of `side` pixels along `axis` sees it."""
-    length = array.shape[axis]
-    margins = [(side // 2, side // 2) if n == axis else (0, 0) for n in range(array.ndim)]
-    padded = np.pad(array, margins, mode=mode)
-    for k in range(side):
-        yield padded[:, k : k + length] if axis else padded[k : k + length]
-
-
-# --------------------------------------------------------------------------------------------------------------- in and out
+    """`edge_smoothed` as the options say."""
+    return edge_smoothed(pixels, low=options.low, high=options.high, widen=options.widen, kernel=options.kernel, blur=options.blur)
 
 
 def _encode(photo: Image.Image, size: int, *, options: EdgeOptions) -> bytes:

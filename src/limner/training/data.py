@@ -1,7 +1,9 @@
 """Pictures to practise on: any source becomes a reproducible stream of crops, decoded once and kept in memory while they fit."""
 
+import copy
 import hashlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,17 @@ class Crops:
         return crop.flip(2) if random.random() < 0.5 else crop
 
 
+class Altered:
+    """Crops that each go through ``alter``, uint8 HWC RGB of NumPy to the same, before they are shown."""
+
+    def __init__(self, crops: "Crops | Altered", alter: Callable[[Any], Any]) -> None:
+        self.crops, self.alter, self.store = crops, alter, crops.store
+
+    def __getitem__(self, n: int) -> Tensor:
+        crop = self.crops[n]
+        return to_tensor(self.alter(crop.permute(1, 2, 0).cpu().numpy())).to(crop.device)
+
+
 class Stream:
     """Batches of crops by step: ``stream[step]`` is float32 NCHW RGB in [0, 1] on the run's device, this process's share of the step.
 
@@ -104,7 +117,9 @@ class Stream:
     share what is in memory and need nothing special on any system.
     """
 
-    def __init__(self, crops: Crops, *, batch_size: int, device: torch.device, rank: int = 0, ranks: int = 1, workers: int = 1) -> None:
+    def __init__(
+        self, crops: Crops | Altered, *, batch_size: int, device: torch.device, rank: int = 0, ranks: int = 1, workers: int = 1
+    ) -> None:
         self.crops, self.batch_size, self.device, self.rank, self.ranks = crops, batch_size, device, rank, ranks
         self.last: int | None = None
         self.held_out: list[Tensor] = []
@@ -114,7 +129,20 @@ class Stream:
         self.about: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures") if workers else None
         self._pending: dict[int, list[Future[Tensor]]] = {}
+        self._variants: list[Stream] = []
         self._told = 0
+
+    def altered(self, alter: Callable[[Any], Any]) -> "Stream":
+        """The same crops at the same steps, each through ``alter`` first."""
+        variant = copy.copy(self)  # the same threads, the same pictures in memory
+        variant.crops, variant._pending, variant._variants = Altered(self.crops, alter), {}, []
+        self._variants.append(variant)
+        return variant
+
+    def end_at(self, step: int) -> None:
+        """Nothing is prepared for ``step`` and later."""
+        for stream in (self, *self._variants):
+            stream.last = step
 
     def newly_skipped(self) -> list[str]:
         """A sentence for each picture that could not be read since this was asked last."""

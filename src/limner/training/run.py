@@ -238,7 +238,7 @@ class Run:
         self._started, self._total = time.monotonic(), total
         self.record.resume_at(self.done)
         for stream in self._streams.values():
-            stream.last = total
+            stream.end_at(total)
         self._tell_data()
         self.record.table("machine.json", record.machine(self.accelerator, bf16=self.bf16, compiles=self.compiles))
         self.record.start_trackers(self.options.trackers, first=self.done)
