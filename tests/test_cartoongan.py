@@ -17,7 +17,7 @@ from limner.errors import LimnerError
 from limner.methods import cartoongan
 from limner.prepare import edges as prepared
 from limner.sources import open_source
-from limner.training import checkpoint
+from limner.training import checkpoint, data
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, weights
@@ -401,6 +401,64 @@ def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_fi
     (line,) = lines(tmp_path / "run" / "metrics.jsonl")
     assert ("colour" in line) == bool(config.colour_weight)
     assert ("surface" in line) == bool(config.surface_weight)
+
+
+def test_adversarial_phase_leads_to_the_cartoons_and_keeps_what_is_there(
+    tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at with 64 photographs and 64 cartoons that the training never saw, at the end of either phase."""
+    plain = {"adversary": "colour", "colour_weight": 0.0, "surface_weight": 0.0, "content_weight": 1.5}
+    rates = {"initial_rate": 2e-3, "learning_rate": 5e-4, "discriminator_rate": 5e-4}
+    config = tiny(domains, vgg_file, steps=400, initial_steps=300, **plain, **rates)
+    eyes = features.load(("relu1_2", "conv2_1"), vgg_file)
+    photos = [as_batch(make_photo(48, 40, seed=n))[..., 4:36, 4:36] for n in range(1000, 1064)]
+    distance = adversarial.KernelDistance(eyes, ("relu1_2",), [as_batch(cartoon(n, 48))[..., 8:40, 8:40] for n in range(2000, 2064)])
+    found = {}
+
+    @torch.no_grad()
+    def look(state: dict[str, Any]) -> tuple[float, float, float]:
+        """Kernel distance from the cartoons, content lost, and how the outputs' luma correlates with the photographs'."""
+        network = cartoongan.build(config)
+        network.load_state_dict({k.removeprefix("module."): v for k, v in state["parts"]["average"].items() if k != "n_averaged"})
+        drawn = [network(photo) for photo in photos]
+        pairs = list(zip(drawn, photos, strict=True))
+        lost = torch.stack([cartoongan.content_loss(eyes(a)["conv2_1"], eyes(b)["conv2_1"]) for a, b in pairs])
+        alike = [torch.corrcoef(torch.stack([cartoongan.luma(each).flatten() for each in pair]))[0, 1] for pair in pairs]
+        return distance(drawn).item(), lost.mean().item(), torch.stack(alike).mean().item()
+
+    save = checkpoint.save
+
+    def noting(folder: Path, step: int, state: dict[str, Any], **rest: Any) -> Any:
+        found[step] = look(state)
+        return save(folder, step, state, **rest)
+
+    monkeypatch.setattr(checkpoint, "save", noting)
+    training.train("cartoongan", config, options(tmp_path / "run", checkpoint_every=300))
+    with torch.no_grad():
+        photographs = distance(photos).item()
+    (kernel_before, lost_before, alike_before), (kernel, lost, alike) = found[300], found[400]
+    assert kernel_before > 0.8 * photographs  # the initialisation draws what is there
+    assert lost_before < 0.5
+    assert alike_before > 0.85
+    assert kernel < 0.8 * kernel_before
+    assert lost < 0.65
+    assert alike > 0.7
+
+
+def test_crops_without_edges_are_those_of_the_cartoons(domains: tuple[Path, Path]) -> None:
+    store = data.Store(open_source(domains[1]), short_side=48, budget=10**8)
+    crops = data.Crops(store, list(range(40)), size=32, min_scale=0.6, seed=1)
+    for workers in (0, 2):
+        stream = data.Stream(crops, batch_size=3, device=torch.device("cpu"), workers=workers)
+        smoothed = stream.altered(lambda crop: edges.edge_smoothed(crop)[0])
+        stream.end_at(3)
+        for step in range(3):
+            shown = (stream[step] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            without = (smoothed[step] * 255).round().byte().permute(0, 2, 3, 1).numpy()
+            assert not np.array_equal(shown, without)
+            for a, b in zip(shown, without, strict=True):
+                assert np.array_equal(edges.edge_smoothed(a)[0], b)
+        stream.close()
 
 
 def test_prepared_edges_take_the_place_of_those_on_the_fly(

@@ -103,7 +103,8 @@ class Altered:
     """Crops that each go through ``alter``, uint8 HWC RGB of NumPy to the same, before they are shown."""
 
     def __init__(self, crops: "Crops | Altered", alter: Callable[[Any], Any]) -> None:
-        self.crops, self.alter, self.store = crops, alter, crops.store
+        self.crops, self.alter = crops, alter
+        self.store: Store = crops.store
 
     def __getitem__(self, n: int) -> Tensor:
         crop = self.crops[n]
