@@ -7,7 +7,7 @@ loss of Xudong Mao et al., "Least Squares Generative Adversarial Networks", 2017
 Differs from the paper:
 - The content loss is divided by the photograph's own feature energy, so that its weight omega means the same for any layer. The paper's 10
   on plain features leaves the output the input; the authors' code divides a gradient where it should multiply, which hides that.
-- It is taken at conv3_4, not conv4_4: half the cost, and a VGG-19 file that ends there will do.
+- It is taken at conv3_4, not conv4_4: a third fewer multiplications, and a VGG-19 file that ends there will do.
 - The discriminator sees grey pictures, weighted anew each time, and a colour loss holds on to the photograph's colours. Otherwise the
   cartoons' palette is the first thing that is learnt: every picture turns sand or teal (option ``adversary``).
 - A surface loss smooths what is nearly flat and leaves edges alone.
