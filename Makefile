@@ -28,6 +28,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/edges.py
+	$(BIN)/python benchmarks/npz.py
 
 clean:
 	rm -rf .venv demo-out
