@@ -471,6 +471,8 @@ def test_prepared_edges_take_the_place_of_those_on_the_fly(
     prepared.edges([domains[1]], prepared.EdgeOptions(tmp_path / "edges"))
     config = tiny(domains, vgg_file, steps=6, initial_steps=2, batch_size=2, edges=tmp_path / "edges")
     assert training.train("cartoongan", config, options(tmp_path / "run")) is not None
+    with pytest.raises(AssertionError):  # and without them, edges are smoothed on the fly
+        training.train("cartoongan", replace(config, edges=None), options(tmp_path / "other"))
 
 
 def test_score_of_the_photographs_themselves_is_one(vgg_file: Path) -> None:
