@@ -27,6 +27,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/apply.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/train.py cyclegan
 	$(BIN)/python benchmarks/edges.py
 	$(BIN)/python benchmarks/npz.py
 

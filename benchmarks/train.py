@@ -1,10 +1,11 @@
-"""Training fast neural style: the textbooks' loop, and what each step away from it saves, side by side.
+"""Training: the textbooks' loop, and what each step away from it saves, side by side.
 
-    python benchmarks/train.py
+    python benchmarks/train.py                # fast neural style
+    python benchmarks/train.py cyclegan
 
-One network (half width by default), one loss, one batch in all rows; VGG-19's weights are seeded random numbers, since speed does not
-depend on them. Each row is a process of its own, they take turns, and the median of all steps after warming up counts. Where there is a
-GPU it is used.
+The method's default networks, losses and batch in all rows; VGG-19's weights are seeded random numbers, since speed does not depend on
+them. Each row is a process of its own, they take turns, and the median of all steps after warming up counts. Where there is a GPU it is
+used.
 """
 
 import json
@@ -31,14 +32,14 @@ ROWS = {
 }
 
 
-def measure(row: str, folder: Path) -> None:
+def measure(method: str, row: str, folder: Path) -> None:
     """Train a few steps as ``row`` says; print the seconds of each step and the peak memory as JSON."""
     import resource
 
     import torch
     from torch import nn
 
-    from limner.methods import fast_style
+    from limner.methods import cyclegan, fast_style
     from limner.training import Options
     from limner.training import run as run_module
 
@@ -62,21 +63,28 @@ def measure(row: str, folder: Path) -> None:
         preview_every=1e9,
         trackers=("none",),
     )
-    config = fast_style.Config(folder / "painting.jpg", PHOTOS, vgg=folder / "vgg.safetensors", steps=STEPS)
-    fast_style.train(config, Timed(options, steps=STEPS))
+    run = Timed(options, steps=STEPS)
+    config: Any
+    if method == "cyclegan":
+        config = cyclegan.Config(PHOTOS, PHOTOS, vgg=folder / "vgg.safetensors", steps=STEPS)
+        cyclegan.train(config, run)
+    else:
+        config = fast_style.Config(folder / "painting.jpg", PHOTOS, vgg=folder / "vgg.safetensors", steps=STEPS)
+        fast_style.train(config, run)
     steps = [b - a for a, b in zip(times[WARM:], times[WARM + 1 :], strict=False)]
     on_gpu = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     device = torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} cores"
-    print(json.dumps({"steps": steps, "peak": peak, "batch": config.batch_size, "device": device}))
+    found = {"steps": steps, "peak": peak, "batch": f"{config.batch_size} of {config.image_size} x {config.image_size}", "device": device}
+    print(json.dumps({**found, "pictures": config.batch_size}))
 
 
 def _as_in_the_textbooks(torch: Any, nn: Any, run_module: Any) -> None:
     """InstanceNorm2d, NCHW, Adam without fusion, memory given back at each step."""
     adam = torch.optim.Adam
-    nn.GroupNorm = lambda groups, channels: nn.InstanceNorm2d(channels, affine=True)
-    torch.optim.Adam = lambda parameters, rate, **_: adam(parameters, rate, fused=False, foreach=False)
-    run_module._keep_large_blocks = lambda: None
+    nn.GroupNorm = lambda groups, channels, affine=True: nn.InstanceNorm2d(channels, affine=affine)
+    torch.optim.Adam = lambda *given, **named: adam(*given, **{**named, "fused": False, "foreach": False})
+    run_module.keep_large_blocks = lambda: None
     run_module.Run.place = lambda self, module: module.to(self.device)
     get = run_module.data.Stream.__getitem__
     run_module.data.Stream.__getitem__ = lambda self, step: get(self, step).contiguous()
@@ -103,31 +111,31 @@ def make_inputs(folder: Path) -> None:
     save_file(state, folder / "vgg.safetensors")
 
 
-def main() -> None:
+def main(method: str) -> None:
     found: dict[str, list[Any]] = {row: [] for row in ROWS}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_inputs(folder)
         for _ in range(ROUNDS):
             for row in ROWS:
-                command = [sys.executable, __file__, row, name]
+                command = [sys.executable, __file__, method, row, name]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(done.stderr)
                 found[row].append(json.loads(done.stdout.splitlines()[-1]))
-    device, batch = found[next(iter(ROWS))][0]["device"], found[next(iter(ROWS))][0]["batch"]
-    print(f"{platform.processor() or platform.machine()}, {device}; batch {batch} of 256 x 256")
+    first = found[next(iter(ROWS))][0]
+    print(f"{platform.processor() or platform.machine()}, {first['device']}; batch {first['batch']}")
     print("| loop | a step | pictures/s | | peak memory |\n| --- | --- | --- | --- | --- |")
     base = 0.0
     for row, results in found.items():
         seconds = statistics.median(step for result in results for step in result["steps"])
         peak = max(result["peak"] for result in results) / 1e9
         base = base or seconds
-        print(f"| {row} | {seconds:.3f} s | {batch / seconds:.1f} | {base / seconds:.1f} x | {peak:.1f} GB |")
+        print(f"| {row} | {seconds:.3f} s | {first['pictures'] / seconds:.1f} | {base / seconds:.1f} x | {peak:.1f} GB |")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        measure(sys.argv[1], Path(sys.argv[2]))
+    if len(sys.argv) == 4:
+        measure(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     else:
-        main()
+        main(sys.argv[1] if len(sys.argv) == 2 else "fast_style")

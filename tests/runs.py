@@ -34,13 +34,14 @@ def small(painting: Path, photos: Path, vgg_file: Path, **changes: Any) -> Confi
 
 
 def options(out: Path, **changes: Any) -> training.Options:
-    plain = training.Options(out, device="cpu", compile="no", workers=0, checkpoint_every=1000, preview_every=1e9, trackers=("none",))
-    return replace(plain, **changes)
+    """Float32, so that every machine computes the same."""
+    quick = {"compile": "no", "workers": 0, "checkpoint_every": 1000, "preview_every": 1e9, "trackers": ("none",)}
+    return training.Options(out, **{"device": "cpu", "precision": "float32", **quick, **changes})
 
 
-def command(config: Config, options: training.Options) -> list[str]:
+def command(config: Any, options: training.Options, method: str = "fast-style") -> list[str]:
     """The command line that says the same."""
-    words = ["train", "fast-style"]
+    words = ["train", method]
     for part in (config, options):
         for name, value in vars(part).items():
             for each in value if isinstance(value, tuple) else [value]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 from torch import nn
 
 from limner import adversarial, edges, features, training
@@ -148,6 +149,18 @@ def test_colour_loss_sees_tint_and_brightness_but_no_lines() -> None:
     assert cartoongan.colour_loss(lines_drawn, photo).item() == pytest.approx(0, abs=1e-6)
 
 
+def test_halo_loss_minds_light_seams_and_no_dark_outline() -> None:
+    photo = torch.full((1, 3, 24, 24), 0.6)
+    photo[..., 12:] = 0.2
+    seam, outline, moved = photo.clone(), photo.clone(), photo.clone()
+    seam[..., 10:12] += 0.1
+    outline[..., 10:12] -= 0.4
+    moved[..., 12:14] = 0.6  # an edge two pixels away from where it was
+    assert cartoongan.halo_loss(seam, photo).item() == pytest.approx(0.1 * 2 / 24)
+    for free in (photo, outline, moved):
+        assert cartoongan.halo_loss(free, photo).item() == pytest.approx(0, abs=1e-6)
+
+
 def test_surface_loss_minds_faint_texture_and_no_edge() -> None:
     torch.manual_seed(0)
     flat = torch.full((1, 3, 32, 32), 0.5)
@@ -159,7 +172,8 @@ def test_surface_loss_minds_faint_texture_and_no_edge() -> None:
 
 
 def test_the_paper_has_no_terms_of_ours() -> None:
-    assert (PAPER.colour_weight, PAPER.surface_weight, PAPER.adversary, PAPER.content_measure) == (0, 0, "colour", "plain")
+    assert (PAPER.colour_weight, PAPER.surface_weight, PAPER.halo_weight) == (0, 0, 0)
+    assert (PAPER.adversary, PAPER.content_measure, PAPER.skip) == ("colour", "plain", "none")
     assert (PAPER.adversarial_loss, PAPER.content_weight, PAPER.content_layer, PAPER.upsampling) == ("log", 10, "conv4_4", "transposed")
 
 
@@ -392,7 +406,7 @@ def test_resume_is_exact(tmp_path: Path, domains: tuple[Path, Path], vgg_file: P
     "changes",
     [
         {"adversary": "colour", "adversarial_loss": "log", "content_measure": "plain", "upsampling": "transposed"},
-        {"colour_weight": 0.0, "surface_weight": 0.0, "pool": 0, "initial_steps": 0, "edge_blur": "mean"},
+        {"colour_weight": 0.0, "surface_weight": 0.0, "halo_weight": 0.0, "pool": 0, "initial_steps": 0, "edge_blur": "mean"},
     ],
 )
 def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, changes: dict[str, Any]) -> None:
@@ -401,14 +415,49 @@ def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_fi
     (line,) = lines(tmp_path / "run" / "metrics.jsonl")
     assert ("colour" in line) == bool(config.colour_weight)
     assert ("surface" in line) == bool(config.surface_weight)
+    assert ("halo" in line) == bool(config.halo_weight)
+
+
+def test_a_training_starts_from_anothers_weights(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+    training.train("cartoongan", tiny(domains, vgg_file, steps=6, initial_steps=5, batch_size=2), options(tmp_path / "first"))
+    start = tmp_path / "first" / "style.safetensors"
+    still = {"initial_steps": 0, "learning_rate": 1e-12, "steps": 1, "batch_size": 2, "start": start}
+    training.train("cartoongan", tiny(domains, vgg_file, **still), options(tmp_path / "second"))
+    after = weights(tmp_path / "second", 1)
+    for name, value in load_file(start).items():
+        assert torch.allclose(after[f"/parts/generator/{name}"], value.float(), atol=1e-9), name
+    for wrong in (start.with_suffix(".onnx"), tmp_path):
+        with pytest.raises(LimnerError, match="does not hold the weights of this network"):
+            training.train("cartoongan", tiny(domains, vgg_file, **{**still, "start": wrong}), options(tmp_path / "third"))
+    with pytest.raises(LimnerError, match=r"this network \(width 16, blocks 1"):
+        training.train("cartoongan", tiny(domains, vgg_file, **still, width=16), options(tmp_path / "third"))
+
+
+def test_rates_fall_to_nothing_in_the_second_half_of_the_adversarial_phase(
+    tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[tuple[float, ...]] = []
+
+    class Noting(torch.optim.Adam):
+        def step(self, *rest: Any) -> Any:
+            rates.append((len(self.param_groups[0]["params"]), self.param_groups[0]["lr"]))
+            return super().step(*rest)
+
+    monkeypatch.setattr(torch.optim, "Adam", Noting)
+    config = tiny(domains, vgg_file, steps=12, initial_steps=4, batch_size=2, discriminator_rate=2e-3)
+    training.train("cartoongan", config, options(tmp_path / "run"))
+    largest = max(count for count, _ in rates)
+    generator, discriminator = ([rate for count, rate in rates if (count == largest) == which] for which in (True, False))
+    assert generator == pytest.approx([3e-3] * 4 + [1e-3] * 5 + [7.5e-4, 5e-4, 2.5e-4])
+    assert discriminator == pytest.approx([2e-3] * 5 + [1.5e-3, 1e-3, 5e-4])
 
 
 def test_adversarial_phase_leads_to_the_cartoons_and_keeps_what_is_there(
     tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at with 64 photographs and 64 cartoons that the training never saw, at the end of either phase."""
-    plain = {"adversary": "colour", "colour_weight": 0.0, "surface_weight": 0.0, "content_weight": 1.5}
-    rates = {"initial_rate": 2e-3, "learning_rate": 5e-4, "discriminator_rate": 5e-4}
+    plain = {"skip": "none", "adversary": "colour", "colour_weight": 0.0, "surface_weight": 0.0, "halo_weight": 0.0, "content_weight": 1.5}
+    rates = {"initial_rate": 2e-3, "learning_rate": 7e-4, "discriminator_rate": 7e-4}
     config = tiny(domains, vgg_file, steps=400, initial_steps=300, **plain, **rates)
     eyes = features.load(("relu1_2", "conv2_1"), vgg_file)
     photos = [as_batch(make_photo(48, 40, seed=n))[..., 4:36, 4:36] for n in range(1000, 1064)]

@@ -3,14 +3,20 @@
 A method that trains offers ``Config`` (a dataclass of options), ``build(config)`` (the network that becomes the style file, untrained) and
 ``train(config, run)`` (its loop, written out). One that makes several styles names in ``STYLES`` what is kept of each, and how the name of
 its file ends. What a method needs from outside is handed to it as one object, ``Run``.
+
+A method that paints single pictures offers ``Config`` and ``stylize(content, styles, config, easel)``; what it needs is ``Easel``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from limner.errors import LimnerError
 
 
 class Pictures(Protocol):
@@ -78,6 +84,30 @@ class Run(Protocol):
         """Record losses (scalars); read from the device now and then only, so that nothing waits."""
 
 
+class Easel(Protocol):
+    """What a method that paints one picture is handed: device, precision, progress, and a place for unfinished work."""
+
+    def place(self, module: Any) -> Any:
+        """A network on the device, in its memory format."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision, as a context."""
+
+    def sparing(self, layers: Sequence[str], size: tuple[int, int]) -> bool:
+        """Whether a picture of ``size`` (height, width) fits into memory only if VGG-19 up to ``layers`` keeps no features. Raises
+        ``LimnerError`` where it does not fit even so.
+        """
+
+    def keep(self, canvas: Any) -> None:
+        """Name what has a ``state_dict`` and holds the unfinished picture. Work that goes on restores it here."""
+
+    def steps(self, costs: Sequence[float]) -> Iterator[int]:
+        """The steps not yet done, each with its cost in any unit; evenly thinned out where time is short. Ends early after Ctrl-C."""
+
+    def show(self, painted: Callable[[], Tensor], losses: dict[str, Tensor]) -> None:
+        """The losses (scalars) of this step, and what gives the picture as it is, float32 1 x 3 x H x W in [0, 1]."""
+
+
 class StyleNetwork(nn.Module):
     """A network that becomes a style file: ``forward`` maps float32 NCHW RGB in [0, 1] to the same."""
 
@@ -89,6 +119,17 @@ class StyleNetwork(nn.Module):
     """The smallest height and width that it can take (a multiple of ``multiple_of``)."""
     receptive_field: int
     """Side of the square of input pixels that one output pixel sees, normalisation aside."""
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights in ``path``, the .safetensors beside a style file. Raises ``LimnerError`` where it holds others or none."""
+        try:
+            self.load_state_dict(load_file(path))
+        except (SafetensorError, OSError, RuntimeError) as error:
+            arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+            raise LimnerError(
+                f"{path} does not hold the weights of this network ({arguments}): name the .safetensors beside a style file of the same "
+                "method, trained with the same options of the network."
+            ) from error
 
 
 class Method(Protocol):

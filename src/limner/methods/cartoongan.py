@@ -12,6 +12,8 @@ Differs from the paper:
   cartoons' palette is the first thing that is learnt: every picture turns sand or teal (option ``adversary``).
 - A surface loss smooths what is nearly flat and leaves edges alone.
 - Least squares in the place of the logarithm, and a pool of older generated pictures for the discriminator, both as in the authors' code.
+- The generator draws on a coarse copy of the photograph. Instance norm forgets how bright and of what colour its input is, and a network
+  that must guess it tints (option ``skip``).
 - The generator is narrower and has fewer blocks; upsampling is nearest-neighbour and convolution, not a transposed one (checkerboard).
 - Crops are small, rates are low, the discriminator's twice the generator's; the style file holds an average of the weights.
 - Edges are smoothed on the fly. ``limner prepare edges`` does it beforehand (option ``edges``).
@@ -50,13 +52,15 @@ class Config:
     """What `limner prepare edges` made of the cartoons; by default their edges are smoothed on the fly."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
-    steps: int = 20_000
+    start: Path | None = None
+    """Weights to start from (the .safetensors beside a CartoonGAN style), in the place of random ones; give it --initial-steps 0."""
+    steps: int = 3_000
     """Training steps of both phases together."""
-    initial_steps: int = 1000
+    initial_steps: int = 400
     """Steps of the initialisation phase, which has the content loss alone (section 3.3: 10 epochs)."""
     batch_size: int = 4
     """Photographs, and cartoons, a step."""
-    image_size: int = 160
+    image_size: int = 128
     """Side of the square crops, in pixels (section 4.1: 256)."""
     min_scale: float = 0.6
     """Smallest crop, as a part of the picture's short side."""
@@ -68,13 +72,15 @@ class Config:
     """Residual blocks of the generator (figure 2: 8)."""
     upsampling: Literal["resize", "transposed"] = "resize"
     """Enlarge, then convolve; or the paper's transposed convolution."""
+    skip: Literal["coarse", "none"] = "coarse"
+    """What the generator draws on: a coarse copy of the photograph, or nothing, as in the paper."""
     discriminator_width: int = 32
     """Channels of the discriminator's first layer (figure 2: 32)."""
     adversary: Literal["grey", "colour"] = "grey"
     """What the discriminator sees: grey pictures, so that it learns lines and not the palette, or the paper's coloured ones."""
     adversarial_loss: Literal["least-squares", "log"] = "least-squares"
     """Form of the adversarial loss; log is the paper's (equation 3), least squares that of the authors' code."""
-    content_weight: float = 0.5
+    content_weight: float = 0.2
     """omega of equation 2: more keeps closer to the photograph, less draws more freely."""
     content_measure: Literal["relative", "plain"] = "relative"
     """Whether the content loss is divided by the photograph's own feature energy, or plain as in equation 4."""
@@ -82,14 +88,16 @@ class Config:
     """VGG-19 layer of the content loss, before its ReLU (section 3.2.2: conv4_4, which a file that ends at conv3_4 cannot give)."""
     colour_weight: float = 2.0
     """Weight of the colour loss: more keeps the photograph's colours, 0 leaves them alone."""
-    surface_weight: float = 2.0
+    surface_weight: float = 10.0
     """Weight of the surface loss: more gives smoother flat areas."""
+    halo_weight: float = 50.0
+    """Weight of the halo loss: more suppresses light seams along edges; dark outlines are free."""
     initial_rate: float = 2e-4
     """Adam's rate in the initialisation phase."""
-    learning_rate: float = 2e-5
-    """Adam's rate of the generator in the adversarial phase; from about 2e-4 on, halos appear along edges."""
-    discriminator_rate: float = 4e-5
-    """Adam's rate of the discriminator."""
+    learning_rate: float = 1e-4
+    """Adam's rate of the generator in the adversarial phase, constant in its first half, then falling to zero."""
+    discriminator_rate: float = 2e-4
+    """Adam's rate of the discriminator, falling likewise."""
     pool: int = 50
     """Generated pictures, old and new, that the discriminator is shown from; 0 shows it the newest only."""
     edge_kernel: int = 5
@@ -102,7 +110,7 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "width", "discriminator_width"):
             require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
-        for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "surface_weight"):
+        for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "surface_weight", "halo_weight"):
             require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
         for name in ("initial_rate", "learning_rate", "discriminator_rate"):
             require(getattr(self, name) > 0, f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name):g}.")
@@ -124,6 +132,7 @@ class Config:
             "width": 64,
             "blocks": 8,
             "upsampling": "transposed",
+            "skip": "none",
             "adversary": "colour",
             "adversarial_loss": "log",
             "content_weight": 10.0,
@@ -131,6 +140,7 @@ class Config:
             "content_layer": "conv4_4",
             "colour_weight": 0.0,
             "surface_weight": 0.0,
+            "halo_weight": 0.0,
             "learning_rate": 1e-5,
             "discriminator_rate": 1e-5,
         },
@@ -175,9 +185,9 @@ class Generator(StyleNetwork):
     multiple_of = 4
     min_side = 8
 
-    def __init__(self, width: int = 32, blocks: int = 4, transposed: int = 0) -> None:
+    def __init__(self, width: int = 32, blocks: int = 4, transposed: int = 0, coarse: int = 1) -> None:
         super().__init__()
-        self.arguments = {"width": width, "blocks": blocks, "transposed": transposed}
+        self.arguments = {"width": width, "blocks": blocks, "transposed": transposed, "coarse": coarse}
         self.receptive_field = (41 if transposed else 45) + 16 * blocks
         a, b, c = width, 2 * width, 4 * width
         self.flat = nn.Sequential(nn.Conv2d(3, a, 7, padding=3, padding_mode="reflect"), norm(a), nn.ReLU())
@@ -187,8 +197,11 @@ class Generator(StyleNetwork):
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.residuals(self.down(self.flat(image * 2 - 1)))
-        return torch.tanh(self.to_rgb(self.up(x))) * 0.5 + 0.5
+        drawn = self.to_rgb(self.up(self.residuals(self.down(self.flat(image * 2 - 1)))))
+        if not self.arguments["coarse"]:
+            return torch.tanh(drawn) * 0.5 + 0.5
+        copy = F.interpolate(F.avg_pool2d(image, 4), scale_factor=4, mode="bilinear") * 0.98 + 0.01
+        return torch.sigmoid(drawn + copy.log() - (1 - copy).log())  # with nothing drawn, the copy
 
 
 class Discriminator(nn.Sequential):
@@ -206,7 +219,7 @@ class Discriminator(nn.Sequential):
 
 
 def build(config: Config) -> Generator:
-    return Generator(config.width, config.blocks, int(config.upsampling == "transposed"))
+    return Generator(config.width, config.blocks, int(config.upsampling == "transposed"), int(config.skip == "coarse"))
 
 
 def least_squares(scores: Tensor, *, real: bool) -> Tensor:
@@ -265,6 +278,15 @@ def surface_loss(images: Tensor, radius: int = 2, eps: float = 0.01) -> Tensor:
     return (images - box(keep) * images - box(mean - keep * mean)).abs().mean()
 
 
+def halo_loss(images: Tensor, photos: Tensor, radius: int = 2) -> Tensor:
+    """By how much float NCHW images in [0, 1] are lighter than the lightest of the photographs' pixels around, on average.
+
+    A light seam beside a dark thing is the cheapest way to a clear edge, and ugly; a dark outline, the cartoonist's way, costs nothing.
+    """
+    lightest = F.max_pool2d(luma(photos), 2 * radius + 1, stride=1, padding=radius)
+    return F.relu(luma(images) - lightest).mean()
+
+
 def luma(images: Tensor) -> Tensor:
     """N1HW of float NCHW RGB."""
     return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -278,13 +300,23 @@ def grey_weights(batch: int, device: torch.device) -> Tensor:
 
 def train(config: Config, run: Run) -> None:
     vgg = run.place(features.load((config.content_layer, *config.score_layers), config.vgg))
-    generator = run.place(build(config))
+    generator = build(config)
+    if config.start is not None:
+        generator.start_from(config.start)
+    generator = run.place(generator)
     discriminator = run.place(Discriminator(config.discriminator_width))
     adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
     optimizer = adam(generator.parameters(), config.learning_rate)
     discriminator_optimizer = adam(discriminator.parameters(), config.discriminator_rate)
     rise = config.initial_rate / config.learning_rate
-    schedule = LambdaLR(optimizer, lambda step: rise if step < config.initial_steps else 1.0)
+    half = (config.steps - config.initial_steps) / 2
+
+    def rate(step: int) -> float:
+        """Of the adversarial phase: constant at first, then down to zero in a line."""
+        return min(1.0, (config.steps - step) / half)
+
+    schedule = LambdaLR(optimizer, lambda step: rise if step < config.initial_steps else rate(step))
+    discriminator_schedule = LambdaLR(discriminator_optimizer, lambda step: rate(step + config.initial_steps))
     average = AveragedModel(generator, multi_avg_fn=running_average(0.999))
     pool = ImagePool(config.pool)
     adversarial_loss = ADVERSARIAL_LOSSES[config.adversarial_loss]
@@ -316,6 +348,9 @@ def train(config: Config, run: Run) -> None:
         if config.surface_weight:
             found["surface"] = surface_loss(generated)
             loss = loss + config.surface_weight * found["surface"]
+        if config.halo_weight:
+            found["halo"] = halo_loss(generated, photos)
+            loss = loss + config.halo_weight * found["halo"]
         return {"loss": loss, **found, "generated": generated.detach()}
 
     def discriminator_loss(cartoons: Tensor, smoothed: Tensor, generated: Tensor, grey: Tensor) -> Tensor:
@@ -337,8 +372,11 @@ def train(config: Config, run: Run) -> None:
         at_first = distance(photos.held_out).clamp_min(1e-6) if distance and photos.held_out else torch.ones(())
 
     def held_out() -> dict[str, Tensor]:
-        """Distance from cartoons, as a part of the photographs' own, and half of what content is lost: the photographs would get 1."""
-        if distance is None or not photos.held_out:
+        """Distance from cartoons, as a part of the photographs' own, and half of what content is lost: the photographs would get 1.
+
+        There is none in the initialisation phase, whose copies of photographs might pass for the best of all drawings.
+        """
+        if distance is None or not photos.held_out or average.n_averaged <= 1:
             return {}
         with torch.no_grad(), run.autocast():
             drawn = [average.module(batch).float() for batch in photos.held_out]
@@ -350,7 +388,8 @@ def train(config: Config, run: Run) -> None:
     run.preview(average.module, photos)
     run.evaluate(held_out, by="score")
     networks = {"generator": generator, "discriminator": discriminator, "average": average}
-    run.keep(**networks, optimizer=optimizer, discriminator_optimizer=discriminator_optimizer, schedule=schedule, pool=pool)
+    optimizers = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
+    run.keep(**networks, **optimizers, schedule=schedule, discriminator_schedule=discriminator_schedule, pool=pool)
 
     initial_of, losses_of, discriminator_of = (run.compile(each) for each in (initial_loss, generator_losses, discriminator_loss))
     for step in run.steps(config.steps):
@@ -381,4 +420,5 @@ def train(config: Config, run: Run) -> None:
         discriminator_optimizer.zero_grad()
         run.backward(loss, discriminator)
         discriminator_optimizer.step()
+        discriminator_schedule.step()
         run.log(step, **{name: each.detach() for name, each in found.items()}, discriminator=loss.detach())

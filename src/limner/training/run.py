@@ -49,7 +49,7 @@ class Run:
             "torch finds no GPU here: install a build for yours, or leave --device out.",
         )
         self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and _can_compile(self.device))
-        self.bf16 = options.precision == "bf16" or (options.precision == "auto" and _has_fast_bf16(self.device))
+        self.bf16 = options.precision == "bf16" or (options.precision == "auto" and has_fast_bf16(self.device))
         self.record = record.Record(self.folder, self.accelerator)
         self.done = 0
         self.best: dict[str, Any] = {"step": 0, "score": math.inf, "waited": 0}
@@ -64,7 +64,7 @@ class Run:
         self._seconds_before = 0.0
         self._total = 0
         torch.manual_seed(options.seed)
-        _keep_large_blocks()
+        keep_large_blocks()
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True  # all steps have the same sizes
         if not self.accelerator.is_main_process:
@@ -419,12 +419,12 @@ def _set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def _has_fast_bf16(device: torch.device) -> bool:
+def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        # Without AMX, bf16 on a CPU is emulated or slower than float32.
-        return bool(torch.cpu._is_amx_tile_supported())
+        # Without units for it, bf16 on a CPU is emulated and slower than float32.
+        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
     return False
 
 
@@ -432,7 +432,7 @@ def _can_compile(device: torch.device) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None)
 
 
-def _keep_large_blocks() -> None:
+def keep_large_blocks() -> None:
     """Let glibc reuse large blocks: by default it gives back every block over 32 MiB and page-faults it anew at the next step."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
