@@ -65,6 +65,50 @@ def apply(inputs: list[Path], *, out: Annotated[Path | None, Parameter(alias="-o
     return 2 if failed else 0
 
 
+def _paint_app(rest: list[str]) -> tuple[App, list[str]]:
+    """`limner paint`, whose options bring torch along."""
+    _need_torch("Painting")
+    from limner.methods import gatys
+    from limner.training import painting
+
+    paint_app = App(name="limner paint", help_format="markdown", default_parameter=Parameter(negative=()), version_flags=())
+    rest, preset = _take(rest, "--preset")
+
+    @paint_app.default
+    def paint(
+        photo: Path,
+        paintings: list[Path],
+        *,
+        out: Annotated[Path | None, Parameter(alias="-o")] = None,
+        config: Annotated[gatys.Config, Parameter(name="*")] = gatys.Config(),  # noqa: B008 (frozen)
+        options: Annotated[painting.Options, Parameter(name="*")] = painting.Options(),  # noqa: B008 (frozen)
+    ) -> int:
+        """Paint a photograph in the style of any painting, slowly and well: Gatys' optimisation. Ctrl-C keeps what there is; the same
+        command goes on.
+
+        Parameters
+        ----------
+        photo
+            The photograph.
+        paintings
+            One or several paintings.
+        out
+            The picture to write. By default beside the photograph, as photo.NAME-OF-THE-PAINTING.jpg.
+        """
+        from limner import image, style
+
+        _log_to_stderr()
+        target = out or style.default_output(photo, "+".join(path.stem for path in paintings))
+        start = style.load(options.init).paint(image.read(photo)) if options.init else None
+        finished = painting.paint(photo, paintings, target, config, options, start)
+        _say(str(target))
+        return 0 if finished else 130
+
+    if preset is not None:
+        paint_app.config = (_as_defaults(_preset(gatys, preset), source=f"preset {preset}"),)
+    return paint_app, rest
+
+
 @app.command
 def styles(name: str = "", *, names: bool = False) -> int:
     """List the bundled styles, or show one style's card.
@@ -222,13 +266,10 @@ def _train_app(rest: list[str]) -> tuple[App, list[str]]:
             _need_torch()
             module = importlib.import_module(f"limner.methods.{method}")
             if preset is not None:
-                if preset not in module.Config.PRESETS:
-                    raise LimnerError(f"{name} has no preset {preset!r}: there is {', '.join(module.Config.PRESETS)}.")
-                defaults = {**defaults, **module.Config.PRESETS[preset]}
+                defaults = {**defaults, **_preset(module, preset)}
             train.command(_train_command(method, module), name=name)
             if defaults:
-                table = {key.replace("_", "-"): value for key, value in defaults.items()}
-                train[name].config = (Dict(table, use_commands_as_keys=False, source=config or f"preset {preset}"),)
+                train[name].config = (_as_defaults(defaults, source=config or f"preset {preset}"),)
         else:
             train.command(lambda: 0, name=name, help=f"Train with the method {name}: `limner train {name} --help` lists its options.")
     return train, rest
@@ -269,10 +310,24 @@ def _resume(folder: Path) -> int:
     return _train(training, method, config, options, resume=True)
 
 
+def _preset(module: Any, preset: str) -> dict[str, Any]:
+    presets: dict[str, dict[str, Any]] = module.Config.PRESETS
+    if preset not in presets:
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
+        raise LimnerError(f"{name} has no preset {preset!r}: there is {', '.join(presets)}.")
+    return presets[preset]
+
+
+def _as_defaults(table: dict[str, Any], *, source: str) -> Dict:
+    """Options as defaults that flags override."""
+    return Dict({key.replace("_", "-"): value for key, value in table.items()}, use_commands_as_keys=False, source=source)
+
+
 def method_names() -> list[str]:
-    """Names of the modules in ``limner.methods``, found without importing them."""
+    """Names of the modules in ``limner.methods`` that train, found without importing them."""
     folder = Path(__file__).parent / "methods"
-    return sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+    names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
+    return [name for name in names if "\ndef train(" in (folder / f"{name}.py").read_text(encoding="utf-8")]
 
 
 def _take(words: list[str], flag: str) -> tuple[list[str], str | None]:
@@ -318,10 +373,10 @@ def _show_card(card: Any) -> None:
             _say(f"  {name:16}" + value.replace("\n", "\n" + 18 * " "))
 
 
-def _need_torch() -> None:
+def _need_torch(what: str = "Training") -> None:
     packages = ("torch", "accelerate", "safetensors", "onnx", "onnxscript", "tomli_w", "psutil", "jinja2")
     if any(importlib.util.find_spec(package) is None for package in packages):
-        raise LimnerError("Training needs the extra packages of limner[train]: pip install 'limner[train]'.")
+        raise LimnerError(f"{what} needs the extra packages of limner[train]: pip install 'limner[train]'.")
 
 
 def _log_to_stderr() -> None:
@@ -382,6 +437,9 @@ def _dispatch(words: list[str]) -> int:
         return _call(train, rest)
     if words[:1] == ["prepare"]:
         return _call(_prepare_app(), words[1:])
+    if words[:1] == ["paint"]:
+        paint, rest = _paint_app(words[1:])
+        return _call(paint, rest)
     return _call(app, words)
 
 
@@ -391,7 +449,8 @@ def _call(application: App, words: list[str]) -> int:
 
 
 @app.command(name="prepare", help="Make pictures ready for training: as small files, tar shards or one .npz.")
+@app.command(name="paint", help="Paint a photograph in the style of any painting, slowly and well.")
 @app.command(name="train", help="Train a style of your own: `limner train --help` lists the methods.")
 def _listed() -> int:
-    """Only for the list of commands: ``_dispatch`` takes these two before it comes here."""
+    """Only for the list of commands: ``_dispatch`` takes these three before it comes here."""
     return 0

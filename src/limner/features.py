@@ -5,12 +5,14 @@ Layers are named as in the style papers: ``conv3_2`` is the second convolution o
 after it. Weights are torchvision's file (keys ``features.N.weight``), whole or cut off after some layer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from limner.errors import LimnerError
 
@@ -39,19 +41,35 @@ CONVOLUTIONS = _index_of_convolutions()
 LAYERS = tuple(kind + name.removeprefix("conv") for name in CONVOLUTIONS for kind in ("conv", "relu"))
 
 
+Pooling = Literal["max", "average", "l2"]
+POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "max": lambda x: F.max_pool2d(x, 2),
+    # Factors that keep features about as large as max pooling, which the network was trained with, makes them.
+    "average": lambda x: F.avg_pool2d(x, 2) * 2.0,
+    "l2": lambda x: (F.avg_pool2d(x.square(), 2) * 4 + 1e-6).sqrt() * 0.78,  # 1e-6: the root has a slope where all is dark, too
+}
+
+
 class VGG19(nn.Module):
     """VGG-19 up to the deepest of ``layers``, frozen.
 
     ``forward`` takes float32 NCHW RGB in [0, 1] and returns ``{layer: features}``, features float NCHW with H and W divided by two for each
-    block above the first. Raises ``LimnerError`` for a layer that VGG-19 does not have.
+    block above the first. With ``tap`` it returns ``{layer: tap(layer, features)}``. Raises ``LimnerError`` for a layer that VGG-19 does
+    not have.
+
+    ``pooling`` stands between the blocks. ``edge`` is how the picture goes on beyond its own edge: in "zeros", as the network was trained,
+    or as its outermost pixels ("replicate"), which a picture that is optimised shows no seam of.
     """
 
     mean: Tensor
     std: Tensor
+    sparing = False
+    """Keep no features for the backward pass but compute them again, block by block: half as long again, a third of the memory."""
 
-    def __init__(self, layers: Iterable[str]) -> None:
+    def __init__(self, layers: Iterable[str], *, pooling: Pooling = "max", edge: Literal["zeros", "replicate"] = "zeros") -> None:
         super().__init__()
         self.layers = frozenset(layers)
+        self.pool = POOLINGS[pooling]
         for layer in sorted(self.layers):
             if layer not in LAYERS:
                 raise LimnerError(f"VGG-19 has no layer {layer!r}: layers are called {LAYERS[0]}, {LAYERS[1]} ... {LAYERS[-1]}.")
@@ -61,35 +79,66 @@ class VGG19(nn.Module):
         channels = 3
         for name in self.names:
             width = BLOCKS[int(name[4]) - 1][0]
-            self.features[name] = nn.Conv2d(channels, width, 3, padding=1)
+            self.features[name] = nn.Conv2d(channels, width, 3, padding=1, padding_mode=edge if name == "conv1_1" else "zeros")
             channels = width
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
         self.requires_grad_(False).eval()
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = {}
+    def forward(self, images: Tensor, tap: Callable[[str, Tensor], Any] = lambda _, x: x) -> dict[str, Any]:
         x = (images - self.mean) / self.std
-        for name in self.names:
-            if name.endswith("_1") and name != "conv1_1":
-                x = F.max_pool2d(x, 2)
+        found: dict[str, Any] = {}
+        for number in range(1, int(self.names[-1][4]) + 1):
+            if self.sparing and torch.is_grad_enabled():
+                x, new = checkpoint(self._block, number, x, tap, use_reentrant=False)
+            else:
+                x, new = self._block(number, x, tap)
+            found |= new
+        return found
+
+    def _block(self, number: int, x: Tensor, tap: Callable[[str, Tensor], Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Convolutions of one block, and the pooling before them; what ``tap`` made of the wanted layers."""
+        found: dict[str, Any] = {}
+        if number > 1:
+            x = self.pool(x)
+        for name in (name for name in self.names if name[4] == str(number)):
             x = self.features[name](x)
             if name in self.layers:
-                found[name] = x
+                found[name] = tap(name, x)
             x = F.relu(x)
             relu = "relu" + name.removeprefix("conv")
             if relu in self.layers:
-                found[relu] = x
-        return found
+                found[relu] = tap(relu, x)
+        return x, found
 
 
-def load(layers: Sequence[str], weights: Path | None = None) -> VGG19:
+def memory(names: Sequence[str], size: tuple[int, int], *, bytes_each: int, sparing: bool) -> float:
+    """Bytes that a picture's way through the convolutions ``names`` and back takes, at most; size is height, width.
+
+    What each convolution and its ReLU keep, the places of the pooled maxima, and what the largest layer needs besides while it is computed.
+    """
+    pixels = size[0] * size[1]
+    block = [int(name[4]) for name in names]
+    values: list[float] = [BLOCKS[number - 1][0] * pixels / 4 ** (number - 1) for number in block]
+    places: dict[int, float] = {number: BLOCKS[number - 1][0] * pixels / 4**number * 8 for number in set(block) if number < max(block)}
+    if sparing:  # the first block is the largest
+        return bytes_each * (sum(values[: block.count(1)]) + 3 * values[0]) + places.get(1, 0.0) + 60.0 * pixels + 2.5e8
+    return bytes_each * (sum(values) + 3 * values[0]) + sum(places.values()) + 60.0 * pixels + 2.5e8
+
+
+def load(
+    layers: Sequence[str],
+    weights: Path | None = None,
+    *,
+    pooling: Pooling = "max",
+    edge: Literal["zeros", "replicate"] = "zeros",
+) -> VGG19:
     """VGG-19 up to the deepest of ``layers`` with the weights of the file ``weights`` (``.safetensors``, or torchvision's ``.pth``).
 
     Without ``weights`` torchvision's file (548 MB) is downloaded once into torch's cache and its hash checked. Raises ``LimnerError`` where
     the file cannot be read or lacks a layer.
     """
-    network = VGG19(layers)
+    network = VGG19(layers, pooling=pooling, edge=edge)
     path = weights or _download()
     state = _read(path)
     there = [name for name, index in CONVOLUTIONS.items() if f"features.{index}.weight" in state]
