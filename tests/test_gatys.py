@@ -111,9 +111,26 @@ def test_root_by_newton_schulz() -> None:
     torch.manual_seed(0)
     half = torch.randn(12, 30)
     matrix = half @ half.T / 30
-    root, inverse = gatys.inverse_root(matrix, iterations=30)
-    assert torch.allclose(root @ root, matrix, atol=1e-4)
-    assert torch.allclose(root @ inverse, torch.eye(12), atol=1e-3)
+    root, inverse = gatys.inverse_root(matrix)
+    assert torch.allclose(root @ root, matrix, atol=1e-3)
+    assert torch.allclose(root @ inverse, torch.eye(12), atol=1e-2)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 8, 64])
+def test_wasserstein_distance_stays_finite_for_poor_pictures(rank: int) -> None:
+    """A picture of one colour, or of few features, has a covariance that is nearly singular."""
+    torch.manual_seed(0)
+    flat = torch.rand(64).repeat(4096, 1) + torch.randn(4096, rank) @ torch.randn(rank, 64)
+    painting = moments(torch.randn(4096, 64).relu() * torch.logspace(0, -4, 64))
+    for ours, theirs in ((flat, painting), (torch.randn(4096, 64).relu(), moments(flat))):
+        rows = ours.clone().requires_grad_()
+        found = gatys.moments(rows.T.reshape(1, 64, 64, 64))
+        distance = gatys.Wasserstein(theirs)(found)
+        distance.backward()  # type: ignore[no-untyped-call]
+        assert distance.isfinite()
+        assert distance > -1e-3
+        assert rows.grad is not None
+        assert rows.grad.isfinite().all()
 
 
 def test_wasserstein_distance_of_gaussians() -> None:
@@ -174,7 +191,8 @@ def test_pooling(pooling: features.Pooling, expected: float) -> None:
 
 def test_scales_grow_by_the_root_of_two() -> None:
     assert gatys.scales(gatys.Config(size=512), 1000, 2000) == [128, 181, 256, 362, 512]
-    assert gatys.scales(gatys.Config(size=0), 300, 200) == [150, 212, 300] or gatys.scales(gatys.Config(size=0), 300, 200)[-1] == 300
+    assert gatys.scales(gatys.Config(size=0), 400, 600)[-1] == 600
+    assert gatys.scales(gatys.Config(size=512), 200, 256) == [128, 181, 256]  # never enlarged
     assert gatys.scales(gatys.Config(size=100), 400, 400) == [100]
     assert gatys.scales(gatys.Config(**gatys.Config.PRESETS["paper"]), 512, 400) == [512]  # type: ignore[arg-type]
 
@@ -207,12 +225,10 @@ def test_from_noise_the_loss_falls_tenfold_and_the_right_painting_is_found(
             losses.append(losses_now["loss"].item())
             super().show(painted, losses_now)
 
-    rate = 0.02 if optimizer == "adam" else 1.0
     config = replace(
         config,
         form=form,
         optimizer=optimizer,
-        learning_rate=rate,
         start="noise",
         smallest=64,
         initial_iterations=120,
@@ -245,7 +261,7 @@ def test_content_stays(tmp_path: Path, config: gatys.Config, photo: Path, waves:
 def test_an_interrupted_painting_goes_on_to_the_same_picture(
     tmp_path: Path, config: gatys.Config, photo: Path, waves: Path, monkeypatch: pytest.MonkeyPatch, optimizer: Any
 ) -> None:
-    config = replace(config, optimizer=optimizer, learning_rate=0.02 if optimizer == "adam" else 0.5)
+    config = replace(config, optimizer=optimizer)
     assert paint(photo, [waves], tmp_path / "whole.png", config, still())
     show = Easel.show
     for stop in (10, 35):  # in the first scale, and in a later one
@@ -261,7 +277,7 @@ def test_an_interrupted_painting_goes_on_to_the_same_picture(
         assert (tmp_path / "parts.png.unfinished").exists()
     with pytest.raises(LimnerError, match="begun with other pictures or options"):
         paint(photo, [waves], tmp_path / "parts.png", replace(config, content_weight=3.0), still())
-    assert paint(photo, [waves], tmp_path / "parts.png", config, still())
+    assert paint(photo, [waves], tmp_path / "parts.png", config, still(overwrite=True))  # which is no reason to begin again
     assert not (tmp_path / "parts.png.unfinished").exists()
     assert (tmp_path / "parts.png").read_bytes() == (tmp_path / "whole.png").read_bytes()
 
@@ -284,7 +300,10 @@ def test_masks_give_each_painting_its_region(tmp_path: Path, config: gatys.Confi
 def test_starts_where_it_is_told(tmp_path: Path, config: gatys.Config, photo: Path, waves: Path) -> None:
     """With next to no iterations, the start is what comes out."""
     config = replace(config, smallest=64, initial_iterations=1, learning_rate=1e-6)
-    white = image.Picture(np.full((48, 64, 3), 255, np.uint8))
+
+    def white(picture: image.Picture) -> image.Picture:
+        return picture.with_pixels(np.full_like(picture.pixels, 255))
+
     for name, expected, given in (("content", image.read(photo).pixels, None), ("grey", 127.5, None), ("content", 255, white)):
         assert paint(photo, [waves], tmp_path / "out.png", replace(config, start=name), still(overwrite=True), given)  # type: ignore[arg-type]
         assert np.abs(image.read(tmp_path / "out.png").pixels - np.asarray(expected, float)).max() <= 1
@@ -310,19 +329,30 @@ def test_bit_depth_alpha_and_colours_stay(tmp_path: Path, config: gatys.Config, 
 
 
 def test_memory_is_kept_to_or_refused(tmp_path: Path, config: gatys.Config, photo: Path, waves: Path) -> None:
-    names, size = ["conv1_1", "conv1_2", "conv2_1", "conv2_2"], (1000, 1000)
+    names, size = ["conv1_1", "conv1_2", "conv2_1", "conv2_2"], (1000, 1500)
+
+    def sparing(gigabytes: float, size: tuple[int, int] = size) -> bool:
+        return Easel(tmp_path / "a.png", still(max_memory=gigabytes)).sparing(names, size, painting=10_000, copies=6)
+
     whole, spared = (features.memory(names, size, bytes_each=4, sparing=sparing) for sparing in (False, True))
     assert spared < whole
-    middle = (whole + spared) / 2 / 1e9
-    assert Easel(tmp_path / "a.png", still(max_memory=middle)).sparing(names, size)
-    assert not Easel(tmp_path / "a.png", still(max_memory=20.0)).sparing(names, size)
-    with pytest.raises(LimnerError, match=r"needs about .* GB of memory, and 0.1 GB are allowed: paint it smaller, with --size"):
+    assert sparing((whole + spared) / 2e9 + 12 * 6 * 1.5e-3)
+    assert not sparing(20.0)
+    with pytest.raises(LimnerError, match="with --size") as refused:
+        sparing(1.0)
+    advised = int(str(refused.value).partition("--size ")[2].partition(",")[0])
+    assert 600 < advised < 1500
+    assert sparing(1.0, (advised * 1000 // 1500, advised))  # and that fits
+    with pytest.raises(LimnerError, match=r"needs about .* GB of memory, and 0.1 GB are allowed: give more with --max-memory"):
         paint(photo, [waves], tmp_path / "out.png", config, still(max_memory=0.1))
     assert not (tmp_path / "out.png").exists()
 
 
-def test_time_is_kept_to(tmp_path: Path, config: gatys.Config, photo: Path, waves: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that goes on by one second with each iteration: a third of the time is a third of the iterations, at every scale."""
+@pytest.mark.parametrize(("budget", "low", "high"), [("220s", 170, 235), ("1000s", 490, 530)])
+def test_time_is_kept_to(
+    tmp_path: Path, config: gatys.Config, photo: Path, waves: Path, monkeypatch: pytest.MonkeyPatch, budget: str, low: float, high: float
+) -> None:
+    """A clock that goes on with each iteration, and by more with the first at each size: fewer iterations, but some at every size."""
     clock, seen = [0.0], []
 
     class Clock:
@@ -334,16 +364,38 @@ def test_time_is_kept_to(tmp_path: Path, config: gatys.Config, photo: Path, wave
 
     class Timed(Easel):
         def show(self, painted: Any, losses: dict[str, Tensor]) -> None:
-            seen.append(tuple(painted().shape[-2:]))
-            clock[0] += painted().shape[-1] ** 2 / 1000
+            side = painted().shape[-1]
+            clock[0] += (side**2 + 80**2) / 1000 + (5 if side not in seen else 0)
+            seen.append(side)
 
-    easel = Timed(tmp_path / "out.png", still(time_budget="20s"))
-    whole = sum(side**2 / 1000 * count for side, count in ((32, 30), (45, 15), (64, 15)))
+    easel = Timed(tmp_path / "out.png", still(time_budget=budget))
     painted = gatys.stylize(easel.tensor(image.read(photo)), [easel.tensor(image.read(waves))], config, easel)
-    assert whole > 60
-    assert 14 < clock[0] < 26
+    assert low < clock[0] < high
     assert painted.shape[-2:] == (48, 64)
-    assert {size[1] for size in seen} == {32, 45, 64}
+    assert {side: seen.count(side) >= (4 if budget == "220s" else 15) for side in seen} == {32: True, 45: True, 64: True}
+
+
+def test_what_is_no_number_is_never_written(tmp_path: Path, config: gatys.Config, photo: Path, waves: Path) -> None:
+    with pytest.raises(LimnerError, match="no longer made of numbers"):
+        paint(photo, [waves], tmp_path / "out.png", replace(config, optimizer="l-bfgs", learning_rate=1e30), still())
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_small_and_narrow_pictures(tmp_path: Path, config: gatys.Config, waves: Path) -> None:
+    Image.fromarray(make_photo(160, 40)).save(tmp_path / "strip.png")
+    assert paint(tmp_path / "strip.png", [waves], tmp_path / "out.png", config, still())
+    assert image.read(tmp_path / "out.png").pixels.shape == (16, 64, 3)
+    with pytest.raises(LimnerError, match=r"strip.png has only 40 x 10 pixels"):
+        paint(tmp_path / "strip.png", [waves], tmp_path / "small.png", replace(config, size=40), still())
+
+
+def test_the_preview_touches_nothing_of_others(tmp_path: Path, config: gatys.Config, photo: Path, waves: Path) -> None:
+    mine = tmp_path / "out.png.preview.jpg"
+    mine.write_bytes(b"mine")
+    assert paint(photo, [waves], tmp_path / "out.png", config, still())
+    assert mine.read_bytes() == b"mine"
+    assert paint(photo, [waves], tmp_path / "other.png", config, still(preview_every=1e-9))
+    assert not list(tmp_path.glob("other.png.*"))
 
 
 @pytest.mark.parametrize(
@@ -354,6 +406,7 @@ def test_time_is_kept_to(tmp_path: Path, config: gatys.Config, photo: Path, wave
         ({"style_weights": (1.0, 2.0)}, "--style-weights needs one number for each"),
         ({"masks": 2}, "--masks needs one picture for each"),
         ({"there": True}, "is there already: give --overwrite"),
+        ({"out": "x" * 210 + ".png"}, "too long for a file's name"),
     ],
 )
 def test_bad_input(tmp_path: Path, config: gatys.Config, photo: Path, waves: Path, changes: dict[str, Any], sentence: str) -> None:
@@ -369,14 +422,23 @@ def test_bad_input(tmp_path: Path, config: gatys.Config, photo: Path, waves: Pat
 
 @pytest.mark.parametrize(
     "bad",
-    [{"size": 8}, {"smallest": 8}, {"style_layers": ()}, {"layer_weights": (1.0,)}, {"style_scale": 0.0}, {"content_weight": -1.0}],
+    [
+        {"size": 8},
+        {"smallest": 8},
+        {"style_layers": ()},
+        {"layer_weights": (1.0,)},
+        {"style_scale": 0.0},
+        {"content_weight": -1.0},
+        {"seed": 2**70},
+        {"layer_weights": (0.0,) * 5},
+    ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
         gatys.Config(**bad)
 
 
-@pytest.mark.parametrize("bad", [{"time_budget": "soon"}, {"max_memory": -1.0}, {"preview_every": -1.0}])
+@pytest.mark.parametrize("bad", [{"time_budget": "soon"}, {"max_memory": -1.0}, {"preview_every": -1.0}, {"quality": 500}])
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
         Options(**bad)

@@ -95,11 +95,11 @@ def _paint_app(rest: list[str]) -> tuple[App, list[str]]:
         out
             The picture to write. By default beside the photograph, as photo.NAME-OF-THE-PAINTING.jpg.
         """
-        from limner import image, style
+        from limner import style
 
         _log_to_stderr()
         target = out or style.default_output(photo, "+".join(path.stem for path in paintings))
-        start = style.load(options.init).paint(image.read(photo)) if options.init else None
+        start = style.load(options.init).paint if options.init else None
         finished = painting.paint(photo, paintings, target, config, options, start)
         _say(str(target))
         return 0 if finished else 130

@@ -64,7 +64,7 @@ class VGG19(nn.Module):
     mean: Tensor
     std: Tensor
     sparing = False
-    """Keep no features for the backward pass but compute them again, block by block: half as long again, a third of the memory."""
+    """Keep no features for the backward pass but compute them again, block by block: a third longer, two thirds of the memory."""
 
     def __init__(self, layers: Iterable[str], *, pooling: Pooling = "max", edge: Literal["zeros", "replicate"] = "zeros") -> None:
         super().__init__()
@@ -112,8 +112,8 @@ class VGG19(nn.Module):
         return x, found
 
 
-def memory(names: Sequence[str], size: tuple[int, int], *, bytes_each: int, sparing: bool) -> float:
-    """Bytes that a picture's way through the convolutions ``names`` and back takes, at most; size is height, width.
+def memory(names: Sequence[str], size: tuple[float, float], *, bytes_each: int, sparing: bool) -> float:
+    """Bytes that a picture's way through the convolutions ``names`` and back takes, about; size is height, width.
 
     What each convolution and its ReLU keep, the places of the pooled maxima, and what the largest layer needs besides while it is computed.
     """

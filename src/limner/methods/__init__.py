@@ -93,9 +93,10 @@ class Easel(Protocol):
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision, as a context."""
 
-    def sparing(self, layers: Sequence[str], size: tuple[int, int]) -> bool:
-        """Whether a picture of ``size`` (height, width) fits into memory only if VGG-19 up to ``layers`` keeps no features. Raises
-        ``LimnerError`` where it does not fit even so.
+    def sparing(self, layers: Sequence[str], size: tuple[int, int], *, painting: int, copies: int) -> bool:
+        """Whether a picture of ``size`` (height, width), and float32 ``copies`` of it, fit into memory only if VGG-19 with the
+        convolutions ``layers`` keeps no features. ``painting`` is the number of pixels of the largest painting, which is looked at
+        once. Raises ``LimnerError`` where it does not fit even so.
         """
 
     def keep(self, canvas: Any) -> None:

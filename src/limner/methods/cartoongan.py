@@ -10,12 +10,13 @@ Differs from the paper:
 - It is taken at conv3_4, not conv4_4: a third fewer multiplications, and a VGG-19 file that ends there will do.
 - The discriminator sees grey pictures, weighted anew each time, and a colour loss holds on to the photograph's colours. Otherwise the
   cartoons' palette is the first thing that is learnt: every picture turns sand or teal (option ``adversary``).
-- A surface loss smooths what is nearly flat and leaves edges alone.
+- A surface loss smooths what is nearly flat and leaves edges alone; a halo loss forbids light seams along edges.
 - Least squares in the place of the logarithm, and a pool of older generated pictures for the discriminator, both as in the authors' code.
 - The generator draws on a coarse copy of the photograph. Instance norm forgets how bright and of what colour its input is, and a network
   that must guess it tints (option ``skip``).
 - The generator is narrower and has fewer blocks; upsampling is nearest-neighbour and convolution, not a transposed one (checkerboard).
-- Crops are small, rates are low, the discriminator's twice the generator's; the style file holds an average of the weights.
+- Crops are small; the discriminator's rate is twice the generator's, and both fall to zero in the second half of the adversarial phase; the
+  style file holds an average of the weights.
 - Edges are smoothed on the fly. ``limner prepare edges`` does it beforehand (option ``edges``).
 
 ``--preset paper`` is the paper, with the authors' rates, batch and pool.

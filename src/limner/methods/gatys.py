@@ -13,7 +13,8 @@ Differs from the paper:
   for any painting, any layer, and any of the VGG-19 files.
 - The first convolution sees the picture's edge continued, not black.
 
-``--preset paper`` is the paper: Gram matrices, one scale, L-BFGS from noise, average pooling.
+``--preset paper`` is the paper's way: Gram matrices, one scale, L-BFGS from noise, average pooling. Losses are relative there, too, and the
+edge is continued.
 """
 
 import math
@@ -65,16 +66,18 @@ class Config:
     """Iterations at each later scale."""
     optimizer: Literal["adam", "l-bfgs"] = "adam"
     """Adam, or the paper's L-BFGS."""
-    learning_rate: float = 0.02
-    """Adam's rate; with L-BFGS the length of a step, as a part of what it proposes."""
+    learning_rate: float | None = None
+    """Adam's rate (by default 0.02); with L-BFGS the length of a step, as a part of what it proposes (by default 1)."""
     start: Literal["content", "noise", "grey"] = "content"
     """The first picture; --init takes a style's output instead."""
     seed: int = 0
     """Of the noise."""
 
     def __post_init__(self) -> None:
-        for name in ("style_scale", "learning_rate"):
-            require(getattr(self, name) > 0, f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name):g}.")
+        rate = self.learning_rate
+        require(rate is None or rate > 0, f"--learning-rate must be above 0, not {rate}.")
+        require(self.style_scale > 0, f"--style-scale must be above 0, not {self.style_scale:g}.")
+        require(self.seed < 2**63, f"--seed must be below 2 to the power of 63, not {self.seed}.")
         for name in ("content_weight", "tv_weight", "initial_iterations", "iterations", "seed"):
             require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
         require(self.initial_iterations >= 1, "--initial-iterations must be at least 1.")
@@ -83,9 +86,9 @@ class Config:
         require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
         given, wanted = len(self.layer_weights), len(self.style_layers)
         require(given in (0, wanted), f"--layer-weights needs one weight for each of the {wanted} style layers, not {given}.")
-        require(all(weight >= 0 for weight in self.layer_weights), "--layer-weights must not be negative.")
-        require(all(weight >= 0 for weight in self.style_weights), "--style-weights must not be negative.")
-        require(not self.style_weights or sum(self.style_weights) > 0, "--style-weights must not all be 0.")
+        for name, weights in (("layer", self.layer_weights), ("style", self.style_weights)):
+            require(all(weight >= 0 for weight in weights), f"--{name}-weights must not be negative.")
+            require(not weights or sum(weights) > 0, f"--{name}-weights must not all be 0.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
@@ -94,7 +97,6 @@ class Config:
             "smallest": 100_000,
             "initial_iterations": 500,
             "optimizer": "l-bfgs",
-            "learning_rate": 1.0,
             "start": "noise",
             "content_weight": 0.1,
             "tv_weight": 0.0,
@@ -250,16 +252,17 @@ class Objective:
         self, vgg: features.VGG19, config: Config, content: Tensor, styles: Sequence[Tensor], masks: Sequence[Tensor] = ()
     ) -> None:
         self.vgg, self.config, self.masks = vgg, config, masks
+        self.regions: dict[tuple[int, int], list[Tensor]] = {}
         self.layer_weights = config.layer_weights or (1.0,) * len(config.style_layers)
         with torch.no_grad():
             self.content: Tensor = vgg(content)[config.content_layer].float()
             self.energy = self.content.square().mean() + 1e-6
             seen = [vgg(style, lambda layer, x: moments(x)) for style in styles]
-        weights = config.style_weights or (1.0,) * len(styles)
+        self.weights = config.style_weights or (1.0,) * len(styles)
         self.styles = {}
         for layer in config.style_layers:
             paintings = [each[layer] for each in seen]
-            wanted = paintings if masks else [blended(paintings, weights)]
+            wanted = paintings if masks else [blended(paintings, self.weights)]
             self.styles[layer] = [FORMS[config.form](painting) for painting in wanted]
 
     def __call__(self, picture: Tensor) -> dict[str, Tensor]:
@@ -282,10 +285,16 @@ class Objective:
     def _style(self, wanted: list[Callable[[Moments], Tensor]], seen: Tensor) -> Tensor:
         if not self.masks:
             return wanted[0](moments(seen))
-        masks = [F.interpolate(mask, seen.shape[-2:], mode="area") for mask in self.masks]
-        whole = sum(mask.mean() for mask in masks) + 1e-6
-        terms = [mask.mean() / whole * form(moments(seen, mask)) for mask, form in zip(masks, wanted, strict=True)]
-        return torch.stack(terms).sum()
+        size = (seen.shape[2], seen.shape[3])
+        if size not in self.regions:
+            self.regions[size] = [F.interpolate(mask, size, mode="area") for mask in self.masks]
+        shares = [weight * mask.mean() for weight, mask in zip(self.weights, self.masks, strict=True)]
+        terms = [share * form(moments(seen, mask)) for share, form, mask in zip(shares, wanted, self.regions[size], strict=True)]
+        return torch.stack(terms).sum() / torch.stack(shares).sum()
+
+
+HISTORY = 20
+"""Steps that L-BFGS remembers."""
 
 
 class Canvas:
@@ -300,10 +309,10 @@ class Canvas:
         self.picture = picture.clone(memory_format=torch.contiguous_format).requires_grad_()
         self.sum, self.decay = torch.zeros_like(picture), 1.0
         if self.config.optimizer == "adam":
-            self.optimizer: Any = torch.optim.Adam([self.picture], self.config.learning_rate, betas=(0.9, 0.99))
+            self.optimizer: Any = torch.optim.Adam([self.picture], self.config.learning_rate or 0.02, betas=(0.9, 0.99))
         else:
             # Losses are small numbers here: torch's tolerances, meant for large ones, would end the work at once.
-            rates: dict[str, Any] = {"lr": self.config.learning_rate, "max_iter": 1, "history_size": 20}
+            rates: dict[str, Any] = {"lr": self.config.learning_rate or 1.0, "max_iter": 1, "history_size": HISTORY}
             self.optimizer = torch.optim.LBFGS([self.picture], **rates, tolerance_grad=0, tolerance_change=0)
 
     def enlarge(self, size: tuple[int, int]) -> None:
@@ -370,14 +379,20 @@ def stylize(
 ) -> Tensor:
     """Paint ``content`` in the style of ``styles``: float32 1 x 3 x H x W RGB in [0, 1], all of any size, to the same, at --size.
 
-    ``start`` is the first picture, where it is given; ``masks``, float32 1 x 1 x H x W in [0, 1], one for each style, are their regions.
+    ``start`` is the first picture, where it is given: what is there already needs the last two scales only. ``masks``, float32
+    1 x 1 x H x W in [0, 1], one for each style, are their regions.
     """
     vgg = easel.place(features.load((*config.style_layers, config.content_layer), config.vgg, pooling=config.pooling, edge="replicate"))
     height, width = content.shape[-2:]
-    sizes = scales(config, height, width)
+    sizes = scales(config, height, width)[0 if start is None else -2 :]
     iterations = [config.initial_iterations, *(config.iterations for _ in sizes[1:])]
     plan = [number for number, count in enumerate(iterations) for _ in range(count)]
-    vgg.sparing = easel.sparing(vgg.names, fitted(height, width, sizes[-1]))
+    # From their largest size on they are only made smaller, scale by scale; and never enlarged: there is nothing more in them.
+    longest = [min(config.style_scale * sizes[-1], max(each.shape[2:])) for each in styles]
+    styles = [resized(each, fitted(each.shape[2], each.shape[3], longer)) for each, longer in zip(styles, longest, strict=True)]
+    copies = 2 * HISTORY + 6 if config.optimizer == "l-bfgs" else 6
+    seen = max(each.shape[2] * each.shape[3] for each in styles)
+    vgg.sparing = easel.sparing(vgg.names, fitted(height, width, sizes[-1]), painting=seen, copies=copies)
 
     small = resized(content if start is None else start, fitted(height, width, sizes[0]))
     if start is None and config.start != "content":
@@ -387,9 +402,8 @@ def stylize(
     easel.keep(canvas)
 
     def objective_at(longer: int) -> Objective:
-        paintings = [
-            resized(each, fitted(each.shape[2], each.shape[3], min(config.style_scale * longer, max(each.shape[2:])))) for each in styles
-        ]
+        sides = [min(config.style_scale * longer, max(each.shape[2:])) for each in styles]
+        paintings = [resized(each, fitted(each.shape[2], each.shape[3], side)) for each, side in zip(styles, sides, strict=True)]
         with easel.autocast():
             return Objective(vgg, config, resized(content, fitted(height, width, longer)), paintings, masks)
 
@@ -398,7 +412,8 @@ def stylize(
             return objectives[scale](picture)
 
     scale, objectives = -1, {}
-    for step in easel.steps([float(sizes[number]) ** 2 for number in plan]):
+    # In pixels: what does not depend on the size takes about as long as 100 x 100 of them.
+    for step in easel.steps([float(sizes[number] ** 2 + 100**2) for number in plan]):
         if plan[step] != scale:
             scale = plan[step]
             objectives = {scale: objective_at(sizes[scale])}

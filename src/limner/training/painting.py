@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from limner.files import replacing
 from limner.methods import gatys
 from limner.training import terminal
 from limner.training.run import has_fast_bf16, keep_large_blocks
+from limner.version import __version__
 
 logger = logging.getLogger("limner")
 
@@ -44,9 +46,9 @@ class Options:
     max_memory: float = 0.0
     """Gigabytes to get along with; by default four fifths of what is free."""
     preview_every: float = 10.0
-    """Seconds between previews (photo.starry-night.preview.jpg, beside the picture); 0 writes none."""
+    """Seconds between previews (photo.starry-night.jpg.preview.jpg, beside the picture); 0 writes none."""
     overwrite: bool = False
-    """Paint again, from the beginning, what is there already."""
+    """Paint again what is there already, and forget unfinished work that was begun with other pictures or options."""
     strip: bool = False
     """Write no metadata (camera, place, time, colour profile)."""
     quality: int = 95
@@ -59,6 +61,7 @@ class Options:
     def __post_init__(self) -> None:
         require(self.max_memory >= 0, f"--max-memory must not be negative, as {self.max_memory:g} is.")
         require(self.preview_every >= 0, f"--preview-every must not be negative, as {self.preview_every:g} is.")
+        require(1 <= self.quality <= 100, f"--quality must be from 1 to 100, not {self.quality}.")
         self.seconds()
 
     def seconds(self) -> float:
@@ -72,12 +75,17 @@ class Options:
 
 
 def paint(
-    photo: Path, paintings: Sequence[Path], out: Path, config: gatys.Config, options: Options, start: image.Picture | None = None
+    photo: Path,
+    paintings: Sequence[Path],
+    out: Path,
+    config: gatys.Config,
+    options: Options,
+    start: Callable[[image.Picture], image.Picture] | None = None,
 ) -> bool:
     """Paint ``photo`` in the style of ``paintings`` into the file ``out``. Returns False where Ctrl-C ended it early: what there is then is
     written all the same, and the same call goes on.
 
-    ``start`` is the first picture, where it is not the photograph. Raises ``LimnerError`` for bad inputs.
+    ``start`` makes the first picture of the photograph, scaled to --size. Raises ``LimnerError`` for bad inputs.
     """
     given, wanted = len(config.style_weights), len(paintings)
     require(wanted >= 1, "Name at least one painting after the photograph.")
@@ -86,12 +94,17 @@ def paint(
     require(out.suffix.lower() in image.WRITABLE, f"{out} has no ending of a picture that can be written: name it .jpg, .png or .tif.")
     original = image.read(photo)
     whole = original if config.size == 0 else image.fit(original, config.size)
-    read = {path: image.read(path) for path in (*paintings, *options.masks)}
-    easel = Easel(out, options, recipe=_recipe(config, options, [photo, *paintings, *options.masks]))
-    styles, masks = [easel.tensor(read[path]) for path in paintings], [easel.tensor(read[path])[:, :1] for path in options.masks]
-    first = None if start is None else easel.tensor(start)
+    height, width = whole.pixels.shape[:2]
+    require(min(height, width) >= 16, f"{photo} has only {width} x {height} pixels at this --size: VGG-19 needs 16 on the shorter side.")
+    read = [image.Picture(image.flat(image.read(path))) for path in (*paintings, *options.masks)]
+    for path, mask in zip(options.masks, read[wanted:], strict=True):
+        require(bool(mask.pixels[..., 0].any()), f"{path} is black all over: a mask is white where its painting's style belongs.")
+    easel = Easel(out, options, recipe=_recipe(config, options, photo, paintings))
+    styles, masks = [easel.tensor(each) for each in read[:wanted]], [easel.tensor(each)[:, :1].clone() for each in read[wanted:]]
+    first = easel.tensor(start(whole)) if start is not None else None
 
     def finished(painted: Tensor) -> image.Picture:
+        require(bool(painted.isfinite().all()), "The picture is no longer made of numbers: try again with a lower --learning-rate.")
         pixels = painted.cpu().numpy()
         if options.keep_colors:
             pair = [batch[0].transpose(1, 2, 0) for batch in (image.to_float(whole.pixels), pixels)]
@@ -115,12 +128,11 @@ class Easel:
         )
         self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and has_fast_bf16(self.device))
-        self.unfinished, self.preview = out.with_name(f"{out.name}.unfinished"), out.with_name(f"{out.stem}.preview.jpg")
-        self.done, self.interrupted, self._canvas = 0, False, None
+        require(len(out.name.encode()) <= 200, f"{out.name} is too long for a file's name: give a shorter one with -o.")
+        self.unfinished, self.preview = out.with_name(f"{out.name}.unfinished"), out.with_name(f"{out.name}.preview.jpg")
+        self.done, self.interrupted, self._canvas, self._previews = 0, False, None, 0
         self._seconds, self._credit = 0.0, 0.0
-        if options.overwrite:
-            self.unfinished.unlink(missing_ok=True)
-        elif out.exists() and not self.unfinished.exists():
+        if out.exists() and not self.unfinished.exists() and not options.overwrite:
             raise LimnerError(f"{out} is there already: give --overwrite to paint it again, or another name with -o.")
         keep_large_blocks()
 
@@ -135,20 +147,27 @@ class Easel:
     def autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def sparing(self, layers: Sequence[str], size: tuple[int, int]) -> bool:
+    def sparing(self, layers: Sequence[str], size: tuple[int, int], *, painting: int, copies: int) -> bool:
         allowed = self.options.max_memory * 1e9 or 0.8 * self._free()
-        whole, spared = (features.memory(layers, size, bytes_each=2 if self.bf16 else 4, sparing=sparing) for sparing in (False, True))
-        needed = whole if whole <= allowed else spared
-        logger.info(
-            "%d x %d pixels: about %.1f GB of memory%s", size[1], size[0], needed / 1e9, "" if needed == whole else ", at the price of time"
-        )
+        each = 2 if self.bf16 else 4
+
+        def needed(share: float, sparing: bool) -> float:
+            """For a picture with so large a share of the pixels; twelve bytes are a pixel in float32."""
+            there_and_back = features.memory(layers, (size[0] * share, size[1]), bytes_each=each, sparing=sparing)
+            return max(there_and_back, 3.0 * 64 * each * painting) + 12.0 * (copies * size[0] * size[1] * share + painting)
+
+        whole, spared = needed(1, False), needed(1, True)
+        takes = whole if whole <= allowed else spared
+        price = "" if takes == whole else ", at the price of time"
+        logger.info("%d x %d pixels: about %.1f GB of memory%s", size[1], size[0], takes / 1e9, price)
         if spared > allowed:
-            longer = int(max(size) * (allowed / spared) ** 0.5)
+            fitting = next((n for n in range(99, 0, -1) if needed((n / 100) ** 2, True) <= allowed), 0)
+            smaller = f"paint it smaller, with --size {max(size) * fitting // 100}, or " if max(size) * fitting // 100 >= 32 else ""
             raise LimnerError(
                 f"{self.out} at {size[1]} x {size[0]} pixels needs about {spared / 1e9:.1f} GB of memory, and {allowed / 1e9:.1f} GB "
-                f"are allowed: paint it smaller, with --size {longer}, or give more with --max-memory."
+                f"are allowed: {smaller}give more with --max-memory."
             )
-        return needed != whole
+        return takes != whole
 
     def keep(self, canvas: Any) -> None:
         self._canvas = canvas
@@ -156,48 +175,57 @@ class Easel:
             return
         try:
             state = torch.load(self.unfinished, map_location="cpu", weights_only=True)
+            same = state["recipe"] == self.recipe
         except Exception as error:  # a damaged file shows itself in many ways
-            raise LimnerError(f"{self.unfinished} is damaged: delete it, or begin again with --overwrite.") from error
-        if state["recipe"] != self.recipe:
-            raise LimnerError(f"{self.unfinished} was begun with other pictures or options: give those, or begin again with --overwrite.")
+            raise LimnerError(f"{self.unfinished} is damaged: delete it, and begin again.") from error
+        if not same and self.options.overwrite:
+            self.unfinished.unlink()
+            return
+        require(same, f"{self.unfinished} was begun with other pictures or options: give those, or begin again with --overwrite.")
         canvas.load_state_dict(state["canvas"])
         self.done, self._seconds, self._credit = state["done"], state["seconds"], state["credit"]
         logger.info("going on with %s", self.unfinished)
 
     def steps(self, costs: Sequence[float]) -> Iterator[int]:
-        whole, spent, saved = sum(costs), 0.0, time.monotonic()
-        began, before, self._previewed = time.monotonic(), self._seconds, 0.0
-        columns = (TextColumn("painting"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[losses]}"), TimeElapsedColumn())
-        console = terminal.console
+        whole, left = sum(costs), sum(costs[self.done :])
+        began, before = time.monotonic(), self._seconds
+        saved, self._previewed = began, 0.0
+        # The last steps' costs and seconds, without the first at each size: it prepares the size, and is slow.
+        timed: deque[tuple[float, float]] = deque(maxlen=20)
+        last, told = 0.0, 0
+        console, columns = terminal.console, (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[losses]}"), TimeElapsedColumn())
+        times = (TextColumn("ETA"), TimeRemainingColumn(compact=True))
         with (
             terminal.interrupts() as asked_to_stop,
-            Progress(
-                *columns, TextColumn("ETA"), TimeRemainingColumn(compact=True), console=console, disable=not console.is_terminal
-            ) as bar,
+            Progress(TextColumn("painting"), *columns, *times, console=console, disable=not console.is_terminal) as bar,
         ):
             task = bar.add_task("", total=whole, losses="")
             for step in range(self.done, len(costs)):
-                now = time.monotonic()
-                left = sum(costs[step:])
-                self._seconds = before + now - began
-                self._credit += _share(left, self.options.seconds() - self._seconds, (now - began) / spent if spent else 0.0)
+                start = time.monotonic()
+                self._seconds = before + start - began
+                self._credit += _share(left, self.options.seconds() - self._seconds, timed)
                 self.done = step + 1
-                if self._credit >= 1 or step == 0:
-                    self._credit = max(self._credit - 1, 0.0)
-                    self._losses: dict[str, Tensor] = {}
-                    yield step
-                    spent += costs[step]
-                    if step % 10 == 0:
-                        words = " ".join(f"{name} {loss.item():.4f}" for name, loss in self._losses.items())
-                        bar.update(task, completed=whole - left, losses=words)
-                        if bar.disable and step % 100 == 0:
-                            logger.info("step %d of %d: %s", step, len(costs), words)
+                left -= costs[step]
+                if self._credit < 1:
+                    continue
+                self._credit -= 1
+                self._losses: dict[str, Tensor] = {}
+                yield step
+                if costs[step] == last:
+                    timed.append((costs[step], time.monotonic() - start))
+                last = costs[step]
+                if step >= told:
+                    told = step + 10
+                    words = " ".join(f"{name} {loss.item():.4f}" for name, loss in self._losses.items())
+                    bar.update(task, completed=whole - left, losses=words)
+                    if bar.disable and step % 100 < 10:
+                        logger.info("step %d of %d: %s", step, len(costs), words)
                 if asked_to_stop.is_set() and step + 1 < len(costs):
                     self.interrupted = True
                     break
                 if time.monotonic() - saved > SAVE_EVERY:
-                    self._save()
                     saved = time.monotonic()
+                    self._save()
         if self.interrupted:
             self._save()
 
@@ -205,22 +233,34 @@ class Easel:
         self._losses = losses
         every, now = self.options.preview_every, time.monotonic()
         if every and now - self._previewed > every:
-            self._previewed = now
+            self._previewed, self._previews = now, self._previews + 1
             pixels = image.from_float(painted().cpu().numpy(), "uint8")
-            image.write(image.Picture(pixels), self.preview, quality=90)
+            try:
+                image.write(image.Picture(pixels), self.preview, quality=90)
+            except LimnerError as error:  # a full disk: the picture itself will say so where it matters
+                logger.warning("the preview was not written: %s", error)
 
     def end(self) -> None:
         """The picture is written: what served on the way there goes, unless it is to go on."""
-        self.preview.unlink(missing_ok=True)
+        if self._previews:
+            self.preview.unlink(missing_ok=True)
         if not self.interrupted:
             self.unfinished.unlink(missing_ok=True)
 
     # How it is done.
 
     def _save(self) -> None:
-        state = {"recipe": self.recipe, "canvas": self._canvas.state_dict(), "done": self.done}  # type: ignore[attr-defined]
-        with replacing(self.unfinished) as beside:
-            torch.save({**state, "seconds": self._seconds, "credit": self._credit}, beside)
+        state = self._canvas.state_dict()  # type: ignore[attr-defined]
+        require(
+            bool(state["picture"].isfinite().all()), "The picture is no longer made of numbers: try again with a lower --learning-rate."
+        )
+        try:
+            with replacing(self.unfinished) as beside:
+                torch.save(
+                    {"recipe": self.recipe, "canvas": state, "done": self.done, "seconds": self._seconds, "credit": self._credit}, beside
+                )
+        except (LimnerError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+            logger.warning("unfinished work could not be saved, and the painting goes on without: %s", error)
 
     def _free(self) -> float:
         if self.device.type == "cuda":
@@ -228,18 +268,16 @@ class Easel:
         return float(psutil.virtual_memory().available)
 
 
-def _share(left: float, seconds: float, rate: float) -> float:
-    """Which part of the steps ``left`` (their cost) fits into ``seconds`` at ``rate`` (seconds for a unit of cost, 0 if not known yet)."""
-    if seconds == float("inf") or not rate or not left:
+def _share(left: float, seconds: float, timed: Sequence[tuple[float, float]]) -> float:
+    """Which part of the steps ``left`` (their cost) fits into ``seconds``, going by the costs and seconds of some."""
+    if seconds == float("inf") or len(timed) < 3:
         return 1.0
-    return min(1.0, max(seconds, 0.0) / (left * rate))
+    rate = sum(each for _, each in timed) / sum(cost for cost, _ in timed)
+    return min(1.0, max(seconds, 0.0) / max(left * rate, 1e-9))
 
 
-def _recipe(config: gatys.Config, options: Options, pictures: Sequence[Path]) -> str:
+def _recipe(config: gatys.Config, options: Options, photo: Path, paintings: Sequence[Path]) -> str:
     """Hash of what unfinished work must have in common with what goes on with it."""
-    table = {
-        "config": asdict(config),
-        "init": options.init,
-        "pictures": [hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures],
-    }
-    return hashlib.sha256(json.dumps(table, sort_keys=True, default=str).encode()).hexdigest()
+    pictures = [[hashlib.sha256(path.read_bytes()).hexdigest() for path in paths] for paths in ([photo], paintings, options.masks)]
+    settings = {"init": options.init, "precision": options.precision, "limner": __version__}
+    return hashlib.sha256(json.dumps([asdict(config), settings, pictures], sort_keys=True, default=str).encode()).hexdigest()
