@@ -21,7 +21,7 @@ from typing import Any
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 ROUNDS = 2
-STEPS, WARM = 14, 4
+STEPS, WARM = 12, 4
 
 # Each row is the one above it and one thing more.
 ROWS = {
