@@ -64,7 +64,7 @@ class VGG19(nn.Module):
     mean: Tensor
     std: Tensor
     sparing = False
-    """Keep no features for the backward pass but compute them again, block by block: a third longer, two thirds of the memory."""
+    """Keep no features for the backward pass but compute them again, block by block: slower, with less memory (see ``memory``)."""
 
     def __init__(self, layers: Iterable[str], *, pooling: Pooling = "max", edge: Literal["zeros", "replicate"] = "zeros") -> None:
         super().__init__()
