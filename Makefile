@@ -10,17 +10,14 @@ demo: .venv/core
 	@for style in $$($(BIN)/limner styles --names); do $(BIN)/limner apply examples/photos -o demo-out/$$style -s $$style --overwrite || exit; done
 	@OUT=demo-out/sheet.jpg runs/sheet.sh
 
-# The tests of Gatys have a process of their own: in one process with all that come before them, the one of an interrupted painting ends
-# in a segmentation fault. The cause is not found; alone they have always passed.
 test: .venv/dev
-	$(BIN)/python -m pytest --ignore tests/test_gatys.py
-	$(BIN)/python -m pytest tests/test_gatys.py
+	$(BIN)/python -m pytest
 
 check: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(MAKE) test
+	$(BIN)/python -m pytest
 
 format: .venv/dev
 	$(BIN)/ruff format

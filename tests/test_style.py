@@ -1,6 +1,8 @@
 """A style file: any engine, any size, any type of picture; strength and colours."""
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +188,25 @@ def test_missing_runtime_is_one_friendly_sentence(style_file: Path, monkeypatch:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LimnerError, match=r"pip install 'limner\[onnxruntime\]'"):
         runtimes.open_style(style_file, runtime="onnxruntime")
+
+
+def test_ctrl_c_after_styles_have_come_and_gone(style_file: Path) -> None:
+    """OpenVINO gives a signal handler a stack of its own, and takes it back with the engine: Ctrl-C must still be heard afterwards."""
+    script = f"""
+import gc, signal
+import numpy as np
+from pathlib import Path
+from limner import runtimes
+engines = [runtimes.open_style(Path({str(style_file)!r}), runtime="openvino") for _ in range(2)]
+for engine in engines:
+    engine(np.zeros((1, 3, 64, 64), np.float32))
+while engines:
+    del engine
+    engine = engines.pop(0)
+del engine
+gc.collect()
+signal.signal(signal.SIGINT, lambda number, frame: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

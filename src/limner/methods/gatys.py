@@ -40,7 +40,7 @@ class Config:
     """Share of each painting, where there are several; equal if left out."""
     size: int = 512
     """Longer side of the painted picture, in pixels, at most the photograph's own; 0 is just that."""
-    content_weight: float = 0.6
+    content_weight: float = 0.06
     """How much the photograph's content counts: more keeps closer to it, less paints more freely."""
     style_scale: float = 1.0
     """Longer side of the paintings, as a part of the picture's: larger gives larger strokes."""

@@ -1,5 +1,6 @@
 """OpenVINO: the default. It reads .onnx directly and computes in bf16 by itself where the CPU has matrix units for it (AMX)."""
 
+from functools import cache
 from pathlib import Path
 
 import openvino
@@ -8,8 +9,15 @@ from limner.errors import LimnerError
 from limner.runtimes import Array, Device, Engine, Precision
 
 
+@cache
+def _core() -> openvino.Core:
+    """One for the whole process, and never given back: of several, each sets up a stack for signals, and the first to go leaves the others'
+    pointing at memory that is there no more. The next Ctrl-C is then a crash."""
+    return openvino.Core()
+
+
 def open_style(path: Path, device: Device, precision: Precision) -> Engine:
-    core = openvino.Core()
+    core = _core()
     target = "GPU" if device == "gpu" else "CPU"
     if target == "GPU" and not any(name.startswith("GPU") for name in core.available_devices):
         raise LimnerError(
