@@ -87,7 +87,7 @@ def read(file: IO[bytes], name: str, max_pixels: int) -> Stored:
         _register_heif(name)
     if file.seek(0, io.SEEK_END) == 0:
         raise LimnerError(f"{name} is empty (0 bytes): copy or download it again.")
-    image = _open(file, name, max_pixels)
+    image = open_header(file, name, max_pixels)
     if image is None:
         return _read_tiff(file, name, None, max_pixels)
     if image.format == "PNG" and _png_bits(file) == 16:
@@ -130,7 +130,7 @@ def _header() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image | None:
+def open_header(file: IO[bytes], name: str, max_pixels: int) -> Image.Image | None:
     """The picture with its header parsed and its size checked, pixels not decoded. None: a TIFF that only tifffile may know."""
     file.seek(0)
     formats = [*dict.fromkeys(WRITABLE.values()), *(["HEIF"] if "HEIF" in Image.OPEN else [])]
@@ -211,31 +211,46 @@ def _read_png16(file: IO[bytes], name: str, image: Image.Image) -> Stored:
 
 def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, max_pixels: int) -> Stored:
     """First page of a TIFF with 16 bits, or of a kind that Pillow does not know (`image` is None)."""
-    import tifffile
-
     with decoding(name):
-        file.seek(0)
-        page = tifffile.TiffFile(file, name=Path(name).name).pages[0]
-        _check_size(name, page.imagewidth, page.imagelength, max_pixels)
-        if page.sampleformat != 1 or page.bitspersample not in (8, 16) or page.photometric not in (0, 1, 2, 5) or page.imagedepth > 1:
-            raise LimnerError(f"{name} is a TIFF of an unusual kind: save it as grey, RGB or CMYK with 8 or 16 bits per sample.")
+        page = tiff_page(file, name, max_pixels)
         samples = page.asarray()
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples
-        samples = samples.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
-        samples = ~samples if page.photometric == 0 else samples  # white is zero
-        channels = {2: 3, 5: 4}.get(page.photometric, 1)
-        alpha = samples[..., channels] if page.extrasamples and page.extrasamples[0] in (1, 2) else None
-        samples = samples[..., :channels]
-        if alpha is not None and page.extrasamples[0] == 1:
-            samples = _unpremultiply(samples, alpha)
-        if image is None:
-            image = Image.new("L", (1, 1))  # carries the metadata
-            image.format, image.info["icc_profile"] = "TIFF", page.iccprofile
-            if not page.parent.is_bigtiff:  # Pillow's EXIF parser knows classic TIFF only
-                file.seek(0)
-                with _header():
-                    image.getexif().load_from_fp(file)
-    return Stored(samples, alpha, *_metadata(image))
+        return Stored(*tiff_samples(page, samples.reshape(page.imagelength, page.imagewidth, -1)), *tiff_metadata(file, page, image))
+
+
+def tiff_page(file: IO[bytes], name: str, max_pixels: int) -> Any:
+    """First page of a TIFF. Raises LimnerError where it holds what Limner does not read."""
+    import tifffile
+
+    file.seek(0)
+    page = tifffile.TiffFile(file, name=Path(name).name).pages[0]
+    _check_size(name, page.imagewidth, page.imagelength, max_pixels)
+    if page.sampleformat != 1 or page.bitspersample not in (8, 16) or page.photometric not in (0, 1, 2, 5) or page.imagedepth > 1:
+        raise LimnerError(f"{name} is a TIFF of an unusual kind: save it as grey, RGB or CMYK with 8 or 16 bits per sample.")
+    return page
+
+
+def tiff_samples(page: Any, samples: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Rows of a page as they lie in the file, HWC -> colour HWC, and alpha HW where there is some."""
+    samples = ~samples if page.photometric == 0 else samples  # white is zero
+    channels = {2: 3, 5: 4}.get(page.photometric, 1)
+    alpha = samples[..., channels] if page.extrasamples and page.extrasamples[0] in (1, 2) else None
+    samples = samples[..., :channels]
+    if alpha is not None and page.extrasamples[0] == 1:
+        samples = _unpremultiply(samples, alpha)
+    return samples, alpha
+
+
+def tiff_metadata(file: IO[bytes], page: Any, image: Image.Image | None) -> tuple[Metadata, int]:
+    """What to keep beside the pixels, and the EXIF orientation; ``image`` is Pillow's view of the file, where it has one."""
+    if image is None:
+        image = Image.new("L", (1, 1))  # carries the metadata
+        image.format, image.info["icc_profile"] = "TIFF", page.iccprofile
+        if not page.parent.is_bigtiff:  # Pillow's EXIF parser knows classic TIFF only
+            file.seek(0)
+            with _header():
+                image.getexif().load_from_fp(file)
+    return _metadata(image)
 
 
 def _unpremultiply(samples: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
@@ -329,34 +344,55 @@ def _encode_png(samples: NDArray[Any], metadata: Metadata) -> bytes:
         import imagecodecs
 
         data = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), 3))
-    chunks = b""
-    if metadata.icc:
-        chunks += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc))
-    if metadata.dpi:
-        chunks += _png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in metadata.dpi), 1))
-    if metadata.exif:
-        chunks += _png_chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0"))
-    if metadata.xmp:
-        chunks += _png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
+    chunks = png_metadata(metadata)
     end_of_header = 8 + 25
     return b"".join((data[:end_of_header], chunks, data[end_of_header:])) if chunks else data
 
 
-def _png_chunk(kind: bytes, data: bytes) -> bytes:
+def png_metadata(metadata: Metadata) -> bytes:
+    """The chunks of a PNG file between its header and its pixels."""
+    chunks = b""
+    if metadata.icc:
+        chunks += png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc))
+    if metadata.dpi:
+        chunks += png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in metadata.dpi), 1))
+    if metadata.exif:
+        chunks += png_chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0"))
+    if metadata.xmp:
+        chunks += png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
+    return chunks
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _encode_tiff(samples: NDArray[Any], metadata: Metadata) -> bytes:
     """8 or 16 bit RGB(A) in strips, deflate with predictor. By hand: Pillow writes no 16-bit RGB, tifffile no EXIF."""
-    import imagecodecs
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+    rows = tiff_strip_rows(samples[0])
+    strips = [tiff_strip(samples[top : top + rows]) for top in range(0, len(samples), rows)]
+    return b"".join((tiff_header(samples.shape, samples.dtype, metadata, [len(strip) for strip in strips]), *strips))
 
-    height, width, channels = samples.shape
-    rows = max(1, 2**18 // samples[:1].nbytes)
+
+def tiff_strip_rows(row: NDArray[Any]) -> int:
+    """How many rows, like this one, go into a strip."""
+    return max(1, 2**18 // row.nbytes)
+
+
+def tiff_strip(samples: NDArray[Any]) -> bytes:
+    """Rows of samples, HWC, as a strip: each as the difference from the one on its left, deflated."""
+    import imagecodecs
+
     difference = samples.astype(samples.dtype.newbyteorder("<"))
     difference[:, 1:] -= samples[:, :-1]
-    strips = [bytes(imagecodecs.deflate_encode(difference[top : top + rows].tobytes(), 6)) for top in range(0, height, rows)]
-    lengths = [len(strip) for strip in strips]
+    return bytes(imagecodecs.deflate_encode(difference.tobytes(), 6))
+
+
+def tiff_header(shape: tuple[int, ...], dtype: np.dtype[Any], metadata: Metadata, lengths: list[int]) -> bytes:
+    """All of a TIFF file before its strips, which have these lengths."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    height, width, channels = shape
     exif = Image.Exif()
     exif.load(metadata.exif or b"")
     ifd = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
@@ -365,7 +401,8 @@ def _encode_tiff(samples: NDArray[Any], metadata: Metadata) -> bytes:
     details = exif.get_ifd(_EXIF_IFD)
     if _INTEROP_IFD in details and (interop := exif.get_ifd(_INTEROP_IFD)):
         ifd[_EXIF_IFD] = {**details, _INTEROP_IFD: interop}
-    layout = {256: width, 257: height, 258: (8 * samples.itemsize,) * channels, 259: 8, 262: 2, 277: channels, 278: rows, 317: 2}
+    rows = tiff_strip_rows(np.empty(shape[1:], dtype))
+    layout = {256: width, 257: height, 258: (8 * dtype.itemsize,) * channels, 259: 8, 262: 2, 277: channels, 278: rows, 317: 2}
     layout |= {338: 2} if channels == 4 else {}
     layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2} if metadata.dpi else {}
     layout |= {tag: value for tag, value in ((_XMP_TAG, metadata.xmp), (34675, metadata.icc)) if value}
@@ -376,4 +413,4 @@ def _encode_tiff(samples: NDArray[Any], metadata: Metadata) -> bytes:
         ifd[tag] = tuple(values)
     buffer = io.BytesIO()
     ifd.save(buffer)
-    return b"".join((buffer.getvalue(), *strips))
+    return buffer.getvalue()

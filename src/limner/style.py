@@ -1,5 +1,6 @@
 """Style: a style file that you can call."""
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import blend, card, gallery, image, runtimes
+from limner import blend, card, gallery, image, rows, runtimes, tiles
 from limner.errors import LimnerError
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 BORDER = 16
 """Pixels by which a picture is continued, by reflection, on every side before it is painted. At its own edges a network paints weaker
 strokes (a sixth to a quarter less contrast in the outermost six pixels): that is cut off again."""
+
+WHOLE = 4_000_000
+"""Pixels up to which a picture is painted at once (about 1 GB of memory with the bundled styles); larger ones in bands."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -39,6 +43,7 @@ class Style:
         self.card = card.read(path)
         self._runtime, self._device, self._precision = runtime, device, precision
         self._engine: runtimes.Engine | None = None
+        self._stages: Any = None
 
     def __repr__(self) -> str:
         return f"Style({self.card.name!r})"
@@ -93,14 +98,43 @@ class Style:
             raise LimnerError(f"A strength of {strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
         if strength == 0:
             return pixels.copy()
-        photo = image.to_float(pixels)
-        stylized = self._run(photo)
+        if self.in_bands(*pixels.shape[:2]):
+            source, done = rows.of(image.Picture(pixels)), 0
+            painted = np.empty_like(pixels)
+            for band in self.bands(source):
+                painted[done : done + len(band)] = band
+                done += len(band)
+            if strength == 1 and not keep_colors:
+                return painted
+            photo, stylized = image.to_float(pixels), image.to_float(painted)
+        else:
+            photo = image.to_float(pixels)
+            stylized = self._run(photo)
         if keep_colors or strength < 1:
             before, after = photo[0].transpose(1, 2, 0), stylized[0].transpose(1, 2, 0)
             if keep_colors:
                 after = blend.keep_colors(before, after)
             stylized = blend.strength(before, after, strength).transpose(2, 0, 1)[None]
         return image.from_float(stylized, pixels.dtype)
+
+    def in_bands(self, height: int, width: int) -> bool:
+        """Whether a picture of this size is painted in bands (``limner.tiles``), by OpenVINO on the CPU."""
+        return height * width > WHOLE and self._runtime in ("auto", "openvino") and self._device != "gpu"
+
+    def bands(self, source: rows.Source, tell: Callable[[float], None] = lambda _: None) -> Iterator[Pixels]:
+        """The stylized picture from top to bottom, some rows at a time, in the picture's own depth; memory does not grow with its size.
+
+        ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the network cannot be cut into stages.
+        """
+        if self._stages is None:
+            from limner.runtimes.openvino_stages import Stages
+
+            self._stages = Stages(self.path, self._precision)
+        padding = [self._padding(side) for side in (source.height, source.width)]
+        frame = tiles.Frame(source.height, source.width, BORDER, *padding)
+        photo = lambda start, stop: image.to_float(source.rows(start, stop))  # noqa: E731
+        for band in tiles.paint(self._stages, photo, frame, tell):
+            yield image.from_float(band, source.dtype)
 
     def _run(self, photo: runtimes.Array) -> runtimes.Array:
         """The network on a photo of any size: padded by reflection to what the network takes, cropped back."""

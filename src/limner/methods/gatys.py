@@ -98,8 +98,8 @@ class Config:
             "initial_iterations": 500,
             "optimizer": "l-bfgs",
             "start": "noise",
-            "content_weight": 0.1,
-            "tv_weight": 0.0,
+            "content_weight": 0.02,
+            "tv_weight": 0.02,
         },
     }
 

@@ -1,0 +1,156 @@
+"""Pictures of any size in bounded memory, without seams: the network goes over the picture in bands, stage by stage.
+
+Bands alone would show: instance norm takes its mean and variance from all that it sees. Here it sees the whole picture: each stage of the
+network ends where a norm begins, and goes on when all bands have been measured (``limner.runtimes.openvino_stages``). What a stage hands on
+lies in temporary files, in half precision, so memory does not grow with the picture; disk space does, by 16 to 60 bytes a pixel.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from limner.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
+
+Array = NDArray[np.float32]
+Rows = Callable[[int, int], Array]
+"""Rows of the photograph from one number to another, float32 1 x 3 x rows x W in [0, 1]."""
+
+MEMORY = 256e6
+"""Bytes that a band's features may take."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A photograph continued by reflection: ``border`` pixels on each side, and below and on the right what the network asks for."""
+
+    height: int
+    width: int
+    border: int
+    below: int
+    right: int
+
+    @property
+    def whole(self) -> tuple[int, int]:
+        return self.height + 2 * self.border + self.below, self.width + 2 * self.border + self.right
+
+    def rows(self, photo: Rows, start: int, stop: int) -> Array:
+        """Rows ``start`` to ``stop`` of the continued photograph."""
+        wanted = np.arange(start, stop) - self.border
+        period = max(2 * (self.height - 1), 1)
+        wanted = np.abs(wanted) % period
+        wanted = np.minimum(wanted, period - wanted)
+        first, last = int(wanted.min()), int(wanted.max()) + 1
+        band = photo(first, last)[:, :, wanted - first]
+        return np.pad(band, ((0, 0), (0, 0), (0, 0), (self.border, self.border + self.right)), mode="reflect")
+
+
+def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], None] = lambda _: None) -> Iterator[Array]:
+    """The stylized photograph from top to bottom, band by band: float32 1 x 3 x rows x W in [0, 1].
+
+    ``tell`` is told which part of the work is done.
+    """
+    whole, width = frame.whole
+    kept: dict[str, _Kept] = {}
+    statistics: dict[str, tuple[Array, Array]] = {}
+    costs = [1.0 + (stage.bytes_each > 100) * 3 for stage in stages.stages]
+    with tempfile.TemporaryDirectory(prefix="limner-") as folder:
+        for number, stage in enumerate(stages.stages):
+            writes = [_Kept(Path(folder) / f"{number}-{place}", layer, width) for place, layer in enumerate(stage.writes)]
+            sums = [_Sums(norm) for norm in stage.measures]
+            run: Run | None = None
+            for start, stop, first, rows in bands(stage, whole, width, stages.multiple):
+                if run is None:
+                    run = stages.compile(stage, rows, width)
+                picture = frame.rows(photo, first, first + rows) if stage.reads_picture else None
+                reads = [kept[layer.name].read(first, first + rows) for layer in stage.reads]
+                masks = [each.mask(start, stop, first, rows) for each in sums]
+                found = run(picture, reads, statistics, masks)
+                for layer in writes:
+                    layer.write(found.pop(0), first, start, stop)
+                for each, (mask, _) in zip(sums, masks, strict=True):
+                    each.add(found.pop(0), found.pop(0), found.pop(0), mask, width)
+                if stage.last:
+                    top, bottom = max(start, frame.border), min(stop, frame.border + frame.height)
+                    if top < bottom:
+                        yield found[0][:, :, top - first : bottom - first, frame.border : frame.border + frame.width]
+                tell((sum(costs[:number]) + costs[number] * stop / whole) / sum(costs))
+            statistics |= {each.norm.name: each.affine() for each in sums}
+            kept |= {each.layer.name: each for each in writes}
+            wanted = {layer.name for later in stages.stages[number + 1 :] for layer in later.reads}
+            for name in [name for name in kept if name not in wanted]:
+                kept.pop(name).close()
+
+
+def bands(stage: "Stage", whole: int, width: int, multiple: int) -> Iterator[tuple[int, int, int, int]]:
+    """Which rows of the picture are painted at once, from and to; and those that must be seen for it: the first, and how many.
+
+    All see equally many, so that the stage is compiled once.
+    """
+    fitting = int(MEMORY / (stage.bytes_each * width)) - stage.above - stage.below
+    height = min(max(fitting // multiple * multiple, 2 * multiple, 32 // multiple * multiple), whole)
+    rows = min(height + stage.above + stage.below, whole)
+    for start in range(0, whole, height):
+        yield start, min(start + height, whole), min(max(start - stage.above, 0), whole - rows), rows
+
+
+class _Sums:
+    """Mean and variance of a layer, gathered band by band (Chan, Golub and LeVeque 1979)."""
+
+    def __init__(self, norm: "Norm") -> None:
+        self.norm, self.rows = norm, 0
+        self.mean, self.squares = (np.zeros((1, norm.layer.channels, 1, 1)) for _ in range(2))
+
+    def mask(self, start: int, stop: int, first: int, rows: int) -> tuple[Array, Array]:
+        """Of the rows that count, and by how much there are more."""
+        scale = self.norm.layer.scale
+        mask = np.zeros((1, 1, int(rows * scale), 1), np.float32)
+        mask[:, :, int((start - first) * scale) : int((stop - first) * scale)] = 1
+        return mask, np.full((1, 1, 1, 1), mask.size / mask.sum(), np.float32)
+
+    def add(self, centre: Array, left: Array, length: Array, mask: Array, width: int) -> None:
+        """What a band gave; ``centre`` is near its mean, as near as the engine's numbers allow."""
+        rows, more = int(mask.sum()), mask.size / mask.sum()
+        left, pixels = left.astype(np.float64) * more, rows * int(width * self.norm.layer.scale)
+        mean, squares = centre + left, length.astype(np.float64) ** 2 / pixels - left**2
+        share, apart = rows / (self.rows + rows), mean - self.mean
+        self.squares += share * (squares - self.squares) + share * (1 - share) * apart**2
+        self.mean += share * apart
+        self.rows += rows
+
+    def affine(self) -> tuple[Array, Array]:
+        """Factor and summand that normalise."""
+        factor = 1 / np.sqrt(np.maximum(self.squares, 0) + self.norm.eps)
+        return factor.astype(np.float32), (-self.mean * factor).astype(np.float32)
+
+
+class _Kept:
+    """A layer on disk, float16, row by row: H x C x W."""
+
+    def __init__(self, path: Path, layer: "Layer", width: int) -> None:
+        self.layer, self.channels, self.width = layer, layer.channels, int(width * layer.scale)
+        self.file: IO[bytes] = path.open("w+b", buffering=0)
+
+    def write(self, features: NDArray[np.float16], first: int, start: int, stop: int) -> None:
+        """Rows ``start`` to ``stop`` of the picture, of features whose own begin with ``first``."""
+        scale = self.layer.scale
+        own = features[0, :, int((start - first) * scale) : int((stop - first) * scale)]
+        self.file.seek(int(start * scale) * self.channels * self.width * 2)
+        self.file.write(np.ascontiguousarray(own.transpose(1, 0, 2)).data)
+
+    def read(self, start: int, stop: int) -> NDArray[np.float16]:
+        """float16 1 x C x rows x W."""
+        first, last = int(start * self.layer.scale), int(stop * self.layer.scale)
+        rows = np.empty((last - first, self.channels, self.width), np.float16)
+        self.file.seek(first * self.channels * self.width * 2)
+        self.file.readinto(rows.data)  # type: ignore[attr-defined]
+        return np.ascontiguousarray(rows.transpose(1, 0, 2))[None]
+
+    def close(self) -> None:
+        self.file.close()
+        Path(self.file.name).unlink()

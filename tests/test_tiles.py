@@ -1,0 +1,175 @@
+"""Pictures of any size, in bands: as if they had been painted whole, without seams."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+
+import limner
+from limner import image, rows, tiles
+from limner import style as style_module
+from limner.methods import cartoongan, cyclegan, fast_style
+from limner.runtimes.openvino_stages import Stages
+from limner.style import Style
+from limner.training import export
+from tests.conftest import make_photo
+
+GENERATORS = {
+    "fast_style": lambda: fast_style.Generator(width=8, blocks=2),
+    "cartoongan": lambda: cartoongan.Generator(width=8, blocks=2),
+    "cyclegan": lambda: cyclegan.Generator(width=8, blocks=2),
+}
+
+
+@pytest.fixture(scope="module", params=GENERATORS)
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("style") / "tiny.onnx"
+    export.write(GENERATORS[request.param](), {"name": "tiny", "title": "Tiny", "method": request.param, "best_short_side": 256}, path)
+    return path
+
+
+def uneven(height: int, width: int) -> NDArray[np.uint8]:
+    """A picture whose upper part has other statistics than its lower one: bands by themselves would come out differently."""
+    photo = make_photo(width, height).astype(float)
+    photo[: height // 3] = photo[: height // 3] * 0.3 + 170
+    return photo.astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(403, 250), (131, 517)])
+def test_in_bands_as_whole(network: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = uneven(*size)
+    whole = Style(network, precision="float32")(photo).astype(float)
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    style = Style(network, precision="float32")
+    painted = style(photo).astype(float)
+    assert len({b[0] for s in style._stages.stages for b in tiles.bands(s, size[0], size[1], 4)}) > 3, "one band proves nothing"
+    assert np.abs(painted - whole).mean() <= 0.1
+    assert np.abs(painted - whole).max() <= 2
+    assert seam(painted, whole) <= 1.05
+
+    # What the statistics of the whole picture are for: without them, the same picture in the same bands fails on both counts.
+    alone = each_for_itself(network, photo)
+    assert np.abs(alone - whole).mean() > 1.5
+    assert seam(alone, whole) > 1.05
+
+
+def each_for_itself(network: Path, photo: NDArray[np.uint8], height: int = 64, beyond: int = 48) -> NDArray[np.float64]:
+    """Bands as they come out with their own statistics, even though each sees well beyond its own rows."""
+    style, found = Style(network, precision="float32"), []
+    style.in_bands = lambda *_: False  # type: ignore[method-assign]
+    for start in range(0, len(photo), height):
+        first = max(start - beyond, 0)
+        found.append(style(photo[first : start + height + beyond])[start - first :][:height])
+    return np.concatenate(found).astype(float)
+
+
+def seam(painted: NDArray[np.float64], whole: NDArray[np.float64], height: int = 64) -> float:
+    """The step from row to row across the bands' borders against that at the same place of the picture painted whole."""
+    step, expected = (np.abs(np.diff(each, axis=0)).mean((1, 2)) for each in (painted, whole))
+    borders = np.arange(height - 1, len(step), height)
+    return float(step[borders].mean() / expected[borders].mean())
+
+
+def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:
+    """However it is cut; against plain numpy."""
+    layer = next(norm.layer for stage in Stages(network).stages for norm in stage.measures)
+    features = np.random.default_rng(0).normal(40, 3, (1, layer.channels, 96, 50)).astype(np.float32)
+    norm = next(norm for stage in Stages(network).stages for norm in stage.measures)
+    sums = tiles._Sums(norm)
+    scale = layer.scale
+    for start, stop in ((0, 32), (32, 40), (40, 96)):
+        mask, more = sums.mask(start / scale, stop / scale, 0, 96 / scale)  # type: ignore[arg-type]
+        centre = (features * mask).mean((2, 3), keepdims=True) * more
+        left = (features - centre) * mask
+        sums.add(centre, left.mean((2, 3), keepdims=True), np.sqrt((left**2).sum((2, 3), keepdims=True)), mask, 50 / scale)  # type: ignore[arg-type]
+    factor, summand = sums.affine()
+    normalised = features * factor + summand
+    assert np.abs(normalised.mean((2, 3))).max() < 1e-4
+    assert np.abs(normalised.std((2, 3)) - 1).max() < 1e-3
+
+
+def test_every_bundled_style_can_be_cut() -> None:
+    from limner import gallery
+
+    for name in gallery.names():
+        assert len(Stages(gallery.find(name)).stages) == 16
+
+
+@pytest.mark.parametrize("kind", ["strips", "tiles", "one block", "big endian", "bigtiff", "grey", "profile"])
+def test_rows_of_a_tiff_are_those_of_the_picture(tmp_path: Path, kind: str) -> None:
+    photo = make_photo(150, 117)
+    deep = photo.astype(np.uint16) * 257
+    path = tmp_path / "photo.tif"
+    options: dict[str, Any] = {
+        "strips": {"rowsperstrip": 13, "compression": "deflate", "predictor": True},
+        "tiles": {"tile": (32, 48), "compression": "lzw"},
+        "one block": {},
+        "big endian": {"rowsperstrip": 10, "compression": "deflate"},
+        "bigtiff": {"rowsperstrip": 10, "compression": "deflate"},
+        "grey": {"rowsperstrip": 10, "compression": "deflate"},
+        "profile": {"rowsperstrip": 10, "compression": "deflate", "iccprofile": profile()},
+    }[kind]
+    with tifffile.TiffWriter(path, byteorder=">" if kind == "big endian" else "<", bigtiff=kind == "bigtiff") as writer:
+        pixels = deep if kind in ("big endian", "profile") else photo[..., 0] if kind == "grey" else photo
+        writer.write(pixels, photometric="minisblack" if kind == "grey" else "rgb", metadata=None, **options)
+    whole = image.read(path)
+    with rows.reading(path) as source:
+        assert source.picture is None, "it was read whole"
+        assert (source.height, source.width, source.dtype) == (*whole.pixels.shape[:2], whole.pixels.dtype)
+        assert source.metadata.icc == whole.metadata.icc
+        for start, stop in ((0, 117), (0, 1), (29, 66), (100, 117)):
+            assert np.array_equal(source.rows(start, stop), whole.pixels[start:stop])
+
+
+def profile() -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.cms_profile("adobergb"))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".jpg"])
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_rows_written_are_the_picture_written(tmp_path: Path, suffix: str, depth: Any) -> None:
+    pixels = make_photo(150, 117).astype(depth) * (257 if depth == np.uint16 else 1)
+    picture = image.Picture(pixels, metadata=image.Metadata(icc=profile(), dpi=(300.0, 300.0)))
+    image.write(picture, tmp_path / f"whole{suffix}")
+    source = rows.Source(117, 150, pixels.dtype, picture.metadata, lambda start, stop: pixels[start:stop])
+    with rows.writing(tmp_path / f"rows{suffix}", source) as put:
+        for start in range(0, 117, 25):
+            put(pixels[start : start + 25])
+    whole, written = (image.read(tmp_path / f"{name}{suffix}") for name in ("whole", "rows"))
+    assert np.array_equal(written.pixels, whole.pixels)
+    assert written.metadata == whole.metadata
+    assert {path.name for path in tmp_path.iterdir()} == {f"whole{suffix}", f"rows{suffix}"}
+
+
+def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
+    source = rows.Source(10, 10, np.dtype(np.uint8), image.Metadata(), lambda start, stop: np.zeros((stop - start, 10, 3), np.uint8))
+    for name in ("a.tif", "a.png", "a.jpg"):
+        with pytest.raises(KeyboardInterrupt), rows.writing(tmp_path / name, source) as put:
+            put(source.rows(0, 5))
+            raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_cannot_be_cut_is_said_to_be_one(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    pool = helper.make_node("GlobalAveragePool", ["image"], ["mean"])
+    add = helper.make_node("Add", ["image", "mean"], ["stylized"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in ("image", "stylized")]
+    path = tmp_path / "other.onnx"
+    path.write_bytes(
+        helper.make_model(
+            helper.make_graph([pool, add], "g", ends[:1], ends[1:]), ir_version=10, opset_imports=[helper.make_opsetid("", 18)]
+        ).SerializeToString()
+    )
+    with pytest.raises(limner.LimnerError, match="cannot be applied in bands"):
+        Stages(path)
