@@ -5,14 +5,20 @@ network ends where a norm begins, and goes on when all bands have been measured 
 lies in temporary files, in half precision, so memory does not grow with the picture; disk space does, by 16 to 60 bytes a pixel.
 """
 
+import math
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from limner.errors import require
 
 if TYPE_CHECKING:
     from limner.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
@@ -53,15 +59,23 @@ class Frame:
 def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], None] = lambda _: None) -> Iterator[Array]:
     """The stylized photograph from top to bottom, band by band: float32 1 x 3 x rows x W in [0, 1].
 
-    ``tell`` is told which part of the work is done.
+    ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the disk has no room for the temporary files.
     """
+    needed, free = disk(stages, frame), shutil.disk_usage(place()).free
+    require(
+        needed < free,
+        f"A picture of {frame.width} x {frame.height} pixels needs {needed / 1e9:.1f} GB for temporary files, and {place()} has "
+        f"{free / 1e9:.1f} GB: name a folder with more room in the environment variable TMPDIR, or make it smaller with --max-size.",
+    )
     whole, width = frame.whole
     kept: dict[str, _Kept] = {}
     statistics: dict[str, tuple[Array, Array]] = {}
     costs = [1.0 + (stage.bytes_each > 100) * 3 for stage in stages.stages]
-    with tempfile.TemporaryDirectory(prefix="limner-") as folder:
+    with tempfile.TemporaryDirectory(prefix="limner-", dir=place()) as folder, ExitStack() as files:
         for number, stage in enumerate(stages.stages):
             writes = [_Kept(Path(folder) / f"{number}-{place}", layer, width) for place, layer in enumerate(stage.writes)]
+            for layer in writes:
+                files.callback(layer.file.close)
             sums = [_Sums(norm) for norm in stage.measures]
             run: Run | None = None
             for start, stop, first, rows in bands(stage, whole, width, stages.multiple):
@@ -73,7 +87,7 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
                 found = run(picture, reads, statistics, masks)
                 for layer in writes:
                     layer.write(found.pop(0), first, start, stop)
-                for each, (mask, _) in zip(sums, masks, strict=True):
+                for each, mask in zip(sums, masks, strict=True):
                     each.add(found.pop(0), found.pop(0), found.pop(0), mask, width)
                 if stage.last:
                     top, bottom = max(start, frame.border), min(stop, frame.border + frame.height)
@@ -81,10 +95,31 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
                         yield found[0][:, :, top - first : bottom - first, frame.border : frame.border + frame.width]
                 tell((sum(costs[:number]) + costs[number] * stop / whole) / sum(costs))
             statistics |= {each.norm.name: each.affine() for each in sums}
-            kept |= {each.layer.name: each for each in writes}
-            wanted = {layer.name for later in stages.stages[number + 1 :] for layer in later.reads}
+            kept |= {layer.layer.name: layer for layer in writes}
+            wanted = _wanted_after(stages, number)
             for name in [name for name in kept if name not in wanted]:
                 kept.pop(name).close()
+
+
+def _wanted_after(stages: "Stages", number: int) -> set[str]:
+    return {layer.name for later in stages.stages[number + 1 :] for layer in later.reads}
+
+
+def disk(stages: "Stages", frame: Frame) -> float:
+    """Bytes that the temporary files take, where they take most."""
+    sizes: dict[str, float] = {}
+    most, pixels = 0.0, math.prod(frame.whole)
+    for number, stage in enumerate(stages.stages):
+        sizes |= {layer.name: float(layer.channels * layer.scale**2) * 2 * pixels for layer in stage.writes}
+        most = max(most, sum(sizes.values()))
+        sizes = {name: size for name, size in sizes.items() if name in _wanted_after(stages, number)}
+    return most
+
+
+def place() -> Path:
+    """Where temporary files go: TMPDIR, or what the system has for large ones (/tmp may be memory)."""
+    large = Path("/var/tmp")
+    return Path(tempfile.gettempdir()) if "TMPDIR" in os.environ or not os.access(large, os.W_OK) else large
 
 
 def bands(stage: "Stage", whole: int, width: int, multiple: int) -> Iterator[tuple[int, int, int, int]]:
@@ -106,15 +141,15 @@ class _Sums:
         self.norm, self.rows = norm, 0
         self.mean, self.squares = (np.zeros((1, norm.layer.channels, 1, 1)) for _ in range(2))
 
-    def mask(self, start: int, stop: int, first: int, rows: int) -> tuple[Array, Array]:
-        """Of the rows that count, and by how much there are more."""
+    def mask(self, start: int, stop: int, first: int, rows: int) -> Array:
+        """1 for rows that count, 0 for those that are only seen."""
         scale = self.norm.layer.scale
         mask = np.zeros((1, 1, int(rows * scale), 1), np.float32)
         mask[:, :, int((start - first) * scale) : int((stop - first) * scale)] = 1
-        return mask, np.full((1, 1, 1, 1), mask.size / mask.sum(), np.float32)
+        return mask
 
     def add(self, centre: Array, left: Array, length: Array, mask: Array, width: int) -> None:
-        """What a band gave; ``centre`` is near its mean, as near as the engine's numbers allow."""
+        """What a band gave."""
         rows, more = int(mask.sum()), mask.size / mask.sum()
         left, pixels = left.astype(np.float64) * more, rows * int(width * self.norm.layer.scale)
         mean, squares = centre + left, length.astype(np.float64) ** 2 / pixels - left**2

@@ -80,9 +80,7 @@ class Stage:
     """Gives the stylized picture."""
 
 
-Run = Callable[
-    [Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Array, Array]], Sequence[tuple[Array, Array]]], list[NDArray[Any]]
-]
+Run = Callable[[Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Array, Array]], Sequence[Array]], list[NDArray[Any]]]
 
 
 class Stages:
@@ -186,10 +184,11 @@ class Stages:
 
         - the band of the picture, float32 1 x 3 x rows x width in [0, 1], if the stage reads it, and of each of ``stage.reads``;
         - the statistics of ``stage.norms``, by name: factor and summand;
-        - for each of ``stage.measures`` a mask, float32 1 x 1 x H x 1, of the rows that count, and how many times as many there are;
+        - for each of ``stage.measures`` a mask, float32 1 x 1 x H x 1, of the rows that count;
 
-        it returns ``stage.writes``, float16; of each of ``stage.measures`` about the mean, the mean of what is left when it is
-        taken off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the last stage.
+        it returns ``stage.writes``, float16; of each of ``stage.measures`` a number near its mean, the mean of what is left when that is taken
+        off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the last
+        stage. The arrays are overwritten by the next band.
         """
         model = self._network.clone()  # which keeps the names of its nodes
         nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
@@ -215,9 +214,7 @@ class Stages:
         everywhere = op.constant(np.array([2, 3], np.int64))
         for norm in stage.measures:
             mask = parameter([1, 1, _shape(norm.layer, rows, width)[2], 1])
-            share = parameter([1, 1, 1, 1])
-            counted = op.multiply(ends[norm.layer.name], mask)
-            centre = op.multiply(op.reduce_mean(counted, everywhere, keep_dims=True), share)
+            centre = op.reduce_mean(ends[norm.layer.name], everywhere, keep_dims=True)
             apart = op.multiply(op.subtract(ends[norm.layer.name], centre), mask)
             results.append(op.result(centre))
             results.append(op.result(op.reduce_mean(apart, everywhere, keep_dims=True)))
@@ -234,13 +231,13 @@ class Stages:
             picture: Array | None,
             reads: Sequence[NDArray[np.float16]],
             statistics: dict[str, tuple[Array, Array]],
-            measuring: Sequence[tuple[Array, Array]],
+            masks: Sequence[Array],
         ) -> list[NDArray[Any]]:
             inputs: list[Any] = [picture] if stage.reads_picture else []
             inputs += [
                 *reads,
                 *(each for norm in stage.norms for each in statistics[norm.name]),
-                *(each for pair in measuring for each in pair),
+                *masks,
             ]
             request.infer(dict(enumerate(inputs)), share_inputs=True)
             return [request.get_output_tensor(number).data for number in range(len(results))]
