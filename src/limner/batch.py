@@ -1,5 +1,6 @@
 """Many files, one style: what is there already is skipped, a bad file never stops the rest, and the engine never waits for a disk."""
 
+import importlib.util
 import os
 import shutil
 from collections import deque
@@ -19,11 +20,12 @@ from limner.runtimes import Device, Runtime
 
 if TYPE_CHECKING:
     from limner.image import Picture
-    from limner.manifest import Entry
+    from limner.manifest import Entry, Record
     from limner.plan import Job
     from limner.style import Style
 
 Format = Literal["jpg", "png", "webp", "tif", "avif", "bmp", "gif"]
+Engine = Literal["local", "ray"]
 Read = TypeVar("Read")
 Painted = TypeVar("Painted")
 
@@ -44,6 +46,8 @@ class Options:
     """Engine to run the style with."""
     device: Device = "auto"
     """Where to run it; auto is the CPU, and with the torch runtime a GPU where there is one."""
+    engine: Engine = "local"
+    """Who does the work: this program, or Ray Data, here or on the cluster of RAY_ADDRESS (with ray: `s3://...` and .parquet files too)."""
     overwrite: bool = False
     """Paint again what is there already."""
     format: Format | None = None
@@ -56,7 +60,7 @@ class Options:
     """Refuse pictures with more pixels than this."""
 
 
-NOT_SEEN = ("style", "runtime", "device", "overwrite", "format", "max_pixels")
+NOT_SEEN = ("style", "runtime", "device", "engine", "overwrite", "format", "max_pixels")
 """Options that leave no trace in a painting, or one that its name or its style's weights tell."""
 
 
@@ -67,6 +71,21 @@ class Result:
     job: "Job"
     outcome: Literal["painted", "skipped", "failed"]
     error: LimnerError | None = None
+
+
+def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> "Batch":
+    """The batch that ``options`` ask for; arguments and errors are those of ``Batch``."""
+    if options.engine == "ray":
+        require(
+            all(importlib.util.find_spec(package) is not None for package in ("ray", "pyarrow")),
+            "--engine ray needs the extra packages of limner[ray]: pip install 'limner[ray]'.",
+        )
+        from limner.ray_engine import RayBatch
+
+        return RayBatch(inputs, out, options, tell)
+    for name in (*inputs, out or ""):
+        require("://" not in name and not name.endswith(".parquet"), f"{name} is for Ray Data: add --engine ray.")
+    return Batch(inputs, out, options, tell)
 
 
 class Painter:
@@ -113,21 +132,17 @@ class Batch:
     whole cannot work.
     """
 
-    def __init__(self, inputs: Iterable[Path], out: Path | None, options: Options, tell: Callable[[str], None]) -> None:
-        from limner import plan, style
-        from limner.manifest import Manifest, clear_leftovers
+    def __init__(self, inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> None:
+        from limner import style
 
         check(options)
         self.options = options
         self.style = style.load(options.style, runtime=options.runtime, device=options.device)
-        self.jobs = plan.plan(inputs, out, self.style.card.name, options.format)
+        self.jobs, folder = self.plan(inputs, out)
         check_writable(job.target for job in self.jobs)
-        folder = out if out is not None and plan.is_folder(out) else None
         self._entries = {job.target: self._entry(job, folder) for job in self.jobs}
-        self._manifest = Manifest(folder) if folder else None
+        self._manifest = self.hold(folder) if folder else None
         try:
-            if folder:  # beside photographs others may be writing
-                clear_leftovers({folder, *(job.target.parent for job in self.jobs)})
             self._todo = self._missing(tell)
             if self._todo:
                 self.open()
@@ -147,9 +162,6 @@ class Batch:
         finally:
             self.close()
 
-    def open(self) -> None:
-        self.style.open()
-
     def results(self, jobs: Sequence["Job"]) -> Generator[Result, None, None]:
         """Paint ``jobs``; a result for each, in their order."""
         painter = Painter(self.style, self.options)
@@ -159,6 +171,38 @@ class Batch:
             self.record(job)
 
         return pipeline(jobs, painter.read, painter.paint, write)
+
+    # What a batch that is spread over many machines does in another way.
+
+    def plan(self, inputs: Sequence[str], out: str | None) -> "tuple[list[Job], Path | None]":
+        """The jobs, and the output folder where there is one."""
+        from limner import plan
+
+        folder = Path(out) if out is not None else None
+        jobs = plan.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format)
+        return jobs, folder if folder is not None and plan.is_folder(folder) else None
+
+    def hold(self, folder: Path) -> "Record":
+        """The manifest of the output folder, which is cleared of what killed runs left. (Beside photographs others may be writing.)"""
+        from limner.manifest import Manifest, clear_leftovers
+
+        manifest = Manifest(folder)
+        clear_leftovers({folder, *(job.target.parent for job in self.jobs)})
+        return manifest
+
+    def stat(self, job: "Job") -> tuple[int, int]:
+        """(bytes, nanoseconds since 1970 of the last change) of a photograph."""
+        try:
+            found = job.source.stat()
+        except OSError:  # told when it is read
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    def is_there(self, target: Path) -> bool:
+        return target.exists()
+
+    def open(self) -> None:
+        self.style.open()
 
     def record(self, job: "Job") -> None:
         """Put a painting that is finished into the manifest."""
@@ -172,14 +216,9 @@ class Batch:
     def _entry(self, job: "Job", folder: Path | None) -> "Entry":
         from limner.manifest import Entry
 
-        try:
-            found = job.source.stat()
-            size, changed = found.st_size, found.st_mtime_ns
-        except OSError:  # told when it is read
-            size, changed = 0, 0
         target = job.target.relative_to(folder) if folder else job.target
         card = self.style.card
-        return Entry(job.place, size, changed, target.as_posix(), card.name, card.weights_sha256, seen(self.options))
+        return Entry(job.place, *self.stat(job), target.as_posix(), card.name, card.weights_sha256, seen(self.options))
 
     def _missing(self, tell: Callable[[str], None]) -> set[Path]:
         from limner.manifest import missing
@@ -187,7 +226,7 @@ class Batch:
         if self.options.overwrite:
             return set(self._entries)
         entries = self._manifest.entries if self._manifest else {}
-        return missing(self._entries, entries, Path.exists, seen(Options()), tell)
+        return missing(self._entries, entries, self.is_there, seen(Options()), tell)
 
 
 def pipeline(

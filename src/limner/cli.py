@@ -44,7 +44,7 @@ Flat = Annotated[Options, Parameter(name="*")]
 
 
 @app.command
-def apply(inputs: list[Path], *, out: Annotated[Path | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
+def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
     """Paint photographs with a style. A command that was ended goes on when it is given again.
 
     Parameters
@@ -56,7 +56,7 @@ def apply(inputs: list[Path], *, out: Annotated[Path | None, Parameter(alias="-o
     """
     from limner import batch, progress
 
-    work = batch.Batch(inputs, out, options, _complain)
+    work = batch.open_batch(inputs, out, options, _complain)
     several = len(work.jobs) > 1
     count = {"painted": 0, "skipped": 0, "failed": 0}
     errors = []

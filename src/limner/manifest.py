@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from limner.errors import LimnerError
 from limner.files import leftovers
@@ -60,6 +60,17 @@ def parse(text: str, name: str) -> dict[str, Entry]:
             raise LimnerError(f"{name} is damaged in line {number}: delete that line (its painting is then kept as it is).") from error
         entries[entry.target] = entry
     return entries
+
+
+class Record(Protocol):
+    """What a batch needs of a manifest, wherever it lies."""
+
+    entries: dict[str, Entry]
+    """By target."""
+
+    def add(self, entry: Entry) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Manifest:

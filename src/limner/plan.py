@@ -37,6 +37,11 @@ def plan(inputs: Iterable[Path], out: Path | None, style_name: str, format: str 
             return [Job(found[0][0], out, found[0][1].as_posix())]
         if out.suffix.lower() in image.SUFFIXES:
             raise LimnerError(f"{len(found)} pictures cannot all become {out}: give -o a folder.")
+    return jobs_for(found, out, style_name, format)
+
+
+def jobs_for(found: Iterable[tuple[Path, Path]], out: Path | None, style_name: str, format: str | None) -> list[Job]:
+    """A job for each (file, place below ``out``). Raises ``LimnerError`` where two would become one file."""
     jobs = []
     taken: dict[Path, Path] = {}
     for source, place in found:
