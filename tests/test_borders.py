@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "limner"
-HEAVY = {"torch", "openvino", "onnxruntime"}
+HEAVY = {"torch", "openvino", "onnxruntime", "ray", "pyarrow"}
 PICTURES = {"image", "formats", "icc", "sources", "prepare"}
 
 # Each part of the house, and the parts of it that a part must never import.
@@ -25,7 +25,11 @@ FORBIDDEN = {
     "card.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
     "style.py": {"training", "methods", "features", "cli", "batch"},
     "blend.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES, "card"},
+    "plan.py": {"training", "methods", "features", "cli", "batch", "runtimes", "manifest"},
+    "manifest.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "plan", *PICTURES},
     "batch.py": {"training", "methods", "features", "cli"},
+    "ray_engine.py": {"training", "methods", "features", "cli"},
+    "stores.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "plan", "ray_engine"},
     "runtimes": {"training", "features", "cli", "batch", "style", *PICTURES},
     "training": {"cli", "batch", "style", "prepare"},
 }
@@ -96,4 +100,13 @@ def test_applying_loads_no_torch_and_no_method(style_file: Path) -> None:
     code = f"import limner, numpy\nlimner.load({str(style_file)!r})(numpy.zeros((20, 20, 3), numpy.uint8))"
     loaded = loaded_after(code)
     assert "openvino" in loaded
-    assert not loaded & {"torch", "onnxruntime", "onnx", "limner.methods", "limner.training", "limner.features"}
+    assert not loaded & {"torch", "onnxruntime", "onnx", "ray", "pyarrow", "limner.methods", "limner.training", "limner.features"}
+
+
+def test_a_folder_is_painted_without_ray(style_file: Path, photos: Path, tmp_path: Path) -> None:
+    words = ["apply", str(photos), "-s", str(style_file), "-o", str(tmp_path / "out")]
+    call = f"with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n    cli.main({words})"
+    loaded = loaded_after(f"import contextlib, io\nfrom limner import cli\n{call}")
+    assert (tmp_path / "out" / "limner-manifest.jsonl").is_file()
+    assert "openvino" in loaded
+    assert not loaded & {"torch", "ray", "pyarrow", "limner.ray_engine", "limner.stores", "limner.methods", "limner.training"}

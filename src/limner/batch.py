@@ -1,19 +1,33 @@
-"""Many files, one style: what becomes what, what is there already, going on after a bad file."""
+"""Many files, one style: what is there already is skipped, a bad file never stops the rest, and the engine never waits for a disk."""
 
+import importlib.util
+import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from limner.errors import LimnerError
+from limner.errors import LimnerError, require
 from limner.files import replacing
 from limner.runtimes import Device, Runtime
 
 if TYPE_CHECKING:
+    from limner.image import Picture
+    from limner.manifest import Entry, Record
+    from limner.plan import Job
     from limner.style import Style
+
+Format = Literal["jpg", "png", "webp", "tif", "avif", "bmp", "gif"]
+Engine = Literal["local", "ray"]
+Read = TypeVar("Read")
+Painted = TypeVar("Painted")
 
 
 @dataclass(frozen=True)
@@ -32,8 +46,12 @@ class Options:
     """Engine to run the style with."""
     device: Device = "auto"
     """Where to run it; auto is the CPU, and with the torch runtime a GPU where there is one."""
+    engine: Engine = "local"
+    """Who does the work: this program, or Ray Data, here or on the cluster of RAY_ADDRESS (with ray: `s3://...` and .parquet files too)."""
     overwrite: bool = False
     """Paint again what is there already."""
+    format: Format | None = None
+    """Format of the paintings; by default that of each photograph, and PNG where Limner only reads it."""
     strip: bool = False
     """Write no metadata (camera, place, time, colour profile)."""
     quality: int = 95
@@ -42,119 +60,244 @@ class Options:
     """Refuse pictures with more pixels than this."""
 
 
+NOT_SEEN = ("style", "runtime", "device", "engine", "overwrite", "format", "max_pixels")
+"""Options that leave no trace in a painting, or one that its name or its style's weights tell."""
+
+
 @dataclass(frozen=True)
-class Job:
-    """One picture to paint."""
+class Result:
+    """What became of one picture."""
 
-    source: Path
-    target: Path
-
-
-def plan(inputs: Iterable[Path], out: Path | None, style_name: str) -> list[Job]:
-    """What becomes what. A folder gives all the pictures in it, at any depth; below ``out`` its tree is kept.
-
-    Without ``out`` a painting lies beside its photograph (``photo.starry-night.jpg``). ``out`` is a file where there is a single picture
-    and ``out`` has a suffix, else a folder. Raises ``LimnerError`` where a folder holds no picture, or two pictures would become one file.
-    """
-    from limner import image
-    from limner.style import default_output
-
-    inputs = list(inputs)
-    found = _photographs(inputs, out, style_name)
-    if out is not None and out.suffix and not out.is_dir():
-        if len(found) == 1 and not inputs[0].is_dir():
-            return [Job(found[0][0], out)]
-        if out.suffix.lower() in image.SUFFIXES:
-            raise LimnerError(f"{len(found)} pictures cannot all become {out}: give -o a folder.")
-    jobs = [Job(source, default_output(source if out is None else out / inner, style_name)) for source, inner in found]
-    taken: dict[Path, Path] = {}
-    for job in jobs:
-        if job.target in taken:
-            raise LimnerError(f"{taken[job.target]} and {job.source} would both become {job.target}: rename one, or paint them apart.")
-        taken[job.target] = job.source
-    return jobs
+    job: "Job"
+    outcome: Literal["painted", "skipped", "failed"]
+    error: LimnerError | None = None
 
 
-def _photographs(inputs: list[Path], out: Path | None, style_name: str) -> list[tuple[Path, Path]]:
-    """(file, place below ``out``) of every photograph that ``inputs`` name, each file once, and none of Limner's own paintings."""
-    from limner import image
+def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> "Batch":
+    """The batch that ``options`` ask for; arguments and errors are those of ``Batch``."""
+    if options.engine == "ray":
+        require(
+            all(importlib.util.find_spec(package) is not None for package in ("ray", "pyarrow")),
+            "--engine ray needs the extra packages of limner[ray]: pip install 'limner[ray]'.",
+        )
+        from limner.ray_engine import RayBatch
 
-    found: dict[Path, tuple[Path, Path]] = {}
-    # A single file that is named is wanted as it is; of several (`*.jpg`) those are not that an earlier call painted.
-    files = [path for path in inputs if not path.is_dir()]
-    wanted = files if len(inputs) == 1 else _without_paintings(files, style_name)
-    for path in inputs:
-        if not path.is_dir():
-            if path in wanted:
-                found.setdefault(path.resolve(), (path, Path(path.name)))
-            continue
-        inside = image.find(path)
-        if out is not None and path.resolve() in out.resolve().parents:
-            inside = [p for p in inside if out.resolve() not in p.resolve().parents]
-        inside = _without_paintings(inside, style_name)
-        if not inside:
-            raise LimnerError(f"There are no pictures in {path}: name a folder that holds some (folders inside it are searched too).")
-        for p in inside:
-            found.setdefault(p.resolve(), (p, p.relative_to(path)))
-    return list(found.values())
+        return RayBatch(inputs, out, options, tell)
+    for name in (*inputs, out or ""):
+        require("://" not in name and not name.endswith(".parquet"), f"{name} is for Ray Data: add --engine ray.")
+    return Batch(inputs, out, options, tell)
 
 
-def _without_paintings(paths: list[Path], style_name: str) -> list[Path]:
-    """``paths`` without what Limner painted: ``photo.starry-night.jpg`` is none of the photographs where ``photo.jpg`` lies beside it."""
-    from limner import gallery
+class Painter:
+    """One style and its options: the three small steps that every picture takes, wherever it is painted."""
 
-    endings = tuple(f".{name}" for name in {style_name, *gallery.names()})
-    stems = {path.with_suffix("") for path in paths}
-    return [p for p in paths if not (p.stem.endswith(endings) and p.with_name(p.stem.rpartition(".")[0]) in stems)]
+    def __init__(self, style: "Style", options: Options) -> None:
+        self.style, self.options = style, options
 
+    def read(self, job: "Job") -> "Picture":
+        from limner import image
 
-def run(
-    inputs: Iterable[Path], out: Path | None, options: Options, tell: Callable[[str], None]
-) -> Iterator[tuple[Job, LimnerError | None]]:
-    """Paint all of ``inputs``; yields each job when it is done, with the error where it failed. ``tell`` takes remarks for people.
+        return self.sized(image.read(job.source, max_pixels=self.options.max_pixels))
 
-    Raises ``LimnerError`` before anything is painted where the call as a whole cannot work.
-    """
-    from limner import image, style
+    def paint(self, job: "Job", photo: "Picture") -> "Picture":
+        return self.style.paint(photo, strength=self.options.strength, keep_colors=self.options.keep_colors)
 
-    if not 0 <= options.strength <= 1:
-        raise LimnerError(f"A --strength of {options.strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
-    if options.max_size is not None and options.max_size < 1:
-        raise LimnerError(f"A --max-size of {options.max_size} is not possible: give a number of pixels.")
-    if not 1 <= options.quality <= 100:
-        raise LimnerError(f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
-    paint = style.load(options.style, runtime=options.runtime, device=options.device)
-    jobs = plan(inputs, out, paint.card.name)
-    for job in jobs:
-        if job.target.suffix.lower() not in image.WRITABLE:
-            raise LimnerError(f"{job.target} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {job.target.suffix!r}.")
-    paint.open()
-    for job in jobs:
-        try:
-            if job.target.exists() and not options.overwrite:
-                tell(f"{job.target} is there already; --overwrite paints it again.")
-                yield job, None
-                continue
-            _paint_file(paint, job, options)
-        except LimnerError as error:
-            yield job, error
-        except (OSError, MemoryError) as error:
-            yield job, LimnerError(f"{job.source} could not be painted ({error or type(error).__name__}): check its name, and free memory.")
+    def write(self, job: "Job", painted: "Picture") -> None:
+        from limner import image
+
+        if self.is_photograph(painted, job.target.suffix):
+            with replacing(job.target) as beside:
+                shutil.copyfile(job.source, beside)
         else:
-            yield job, None
+            image.write(painted, job.target, strip=self.options.strip, quality=self.options.quality)
+
+    def sized(self, photo: "Picture") -> "Picture":
+        from limner import image
+
+        return photo if self.options.max_size is None else image.fit(photo, self.options.max_size)
+
+    def is_photograph(self, painted: "Picture", suffix: str) -> bool:
+        """Whether the file itself is asked for, to the bit: not even its colour profile or its JPEG blocks are worked out anew."""
+        from limner import image
+
+        same_format = image.WRITABLE.get(suffix.lower()) == painted.metadata.format
+        return self.options.strength == 0 and self.options.max_size is None and not self.options.strip and same_format
 
 
-def _paint_file(paint: "Style", job: Job, options: Options) -> None:
+class Batch:
+    """Pictures that are to be painted: planned, checked, and compared with what is there. Iterating paints them.
+
+    ``len`` is how many are still to be painted. In an output folder a manifest says what was made, so that a batch that was ended at any
+    moment goes on where it was. ``tell`` takes remarks for people. Raises ``LimnerError`` before anything is painted where the call as a
+    whole cannot work.
+    """
+
+    def __init__(self, inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> None:
+        from limner import style
+
+        check(options)
+        self.options = options
+        self.style = style.load(options.style, runtime=options.runtime, device=options.device)
+        self.jobs, folder = self.plan(inputs, out)
+        check_writable(job.target for job in self.jobs)
+        self._entries = {job.target: self._entry(job, folder) for job in self.jobs}
+        self._manifest = self.hold(folder) if folder else None
+        try:
+            self._todo = self._missing(tell)
+            if self._todo:
+                self.open()
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        return len(self._todo)
+
+    def __iter__(self) -> Generator[Result, None, None]:
+        """Results in the order of the plan. Where the caller ends it early, what is painted is still written."""
+        try:
+            with closing(self.results([job for job in self.jobs if job.target in self._todo])) as results:
+                for job in self.jobs:
+                    yield next(results) if job.target in self._todo else Result(job, "skipped")
+        finally:
+            self.close()
+
+    def results(self, jobs: Sequence["Job"]) -> Generator[Result, None, None]:
+        """Paint ``jobs``; a result for each, in their order."""
+        painter = Painter(self.style, self.options)
+
+        def write(job: "Job", painted: "Picture") -> None:
+            painter.write(job, painted)
+            self.record(job)
+
+        return pipeline(jobs, painter.read, painter.paint, write)
+
+    # What a batch that is spread over many machines does in another way.
+
+    def plan(self, inputs: Sequence[str], out: str | None) -> "tuple[list[Job], Path | None]":
+        """The jobs, and the output folder where there is one."""
+        from limner import plan
+
+        folder = Path(out) if out is not None else None
+        jobs = plan.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format)
+        return jobs, folder if folder is not None and plan.is_folder(folder) else None
+
+    def hold(self, folder: Path) -> "Record":
+        """The manifest of the output folder, which is cleared of what killed runs left. (Beside photographs others may be writing.)"""
+        from limner.manifest import Manifest, clear_leftovers
+
+        manifest = Manifest(folder)
+        clear_leftovers({folder, *(job.target.parent for job in self.jobs)})
+        return manifest
+
+    def stat(self, job: "Job") -> tuple[int, int]:
+        """(bytes, nanoseconds since 1970 of the last change) of a photograph."""
+        try:
+            found = job.source.stat()
+        except OSError:  # told when it is read
+            return 0, 0
+        return found.st_size, found.st_mtime_ns
+
+    def is_there(self, target: Path) -> bool:
+        return target.exists()
+
+    def open(self) -> None:
+        self.style.open()
+
+    def record(self, job: "Job") -> None:
+        """Put a painting that is finished into the manifest."""
+        if self._manifest:
+            self._manifest.add(self._entries[job.target])
+
+    def close(self) -> None:
+        if self._manifest:
+            self._manifest.close()
+
+    def _entry(self, job: "Job", folder: Path | None) -> "Entry":
+        from limner.manifest import Entry
+
+        target = job.target.relative_to(folder) if folder else job.target
+        card = self.style.card
+        return Entry(job.place, *self.stat(job), target.as_posix(), card.name, card.weights_sha256, seen(self.options))
+
+    def _missing(self, tell: Callable[[str], None]) -> set[Path]:
+        from limner.manifest import missing
+
+        if self.options.overwrite:
+            return set(self._entries)
+        entries = self._manifest.entries if self._manifest else {}
+        return missing(self._entries, entries, self.is_there, seen(Options()), tell)
+
+
+def pipeline(
+    jobs: Iterable["Job"],
+    read: Callable[["Job"], Read],
+    paint: Callable[["Job", Read], Painted],
+    write: Callable[["Job", Painted], None],
+) -> Generator[Result, None, None]:
+    """``write(job, paint(job, read(job)))`` for each, results in the order of ``jobs``.
+
+    ``paint`` runs in the caller's thread, on one picture after the other; the next ones are read and the last ones written meanwhile, a few
+    at a time, so that memory does not grow with their number. What fails in a way that has to do with the picture fails alone.
+    """
+    threads = min(4, os.cpu_count() or 1)
+    readers, writers = ThreadPoolExecutor(threads, "limner-read"), ThreadPoolExecutor(threads, "limner-write")
+    reading: deque[tuple[Job, Future[Read]]] = deque()
+    writing: deque[tuple[Job, Future[None]]] = deque()
+    coming = iter(jobs)
+    try:
+        while True:
+            reading.extend((job, readers.submit(read, job)) for job in islice(coming, 1 + threads - len(reading)))
+            if not reading:
+                break
+            job, photo = reading.popleft()
+            try:
+                written = writers.submit(write, job, paint(job, photo.result()))
+            except (LimnerError, OSError, MemoryError) as error:
+                written = Future()
+                written.set_exception(error)
+            writing.append((job, written))
+            while writing and (writing[0][1].done() or len(writing) > threads):
+                yield _result(*writing.popleft())
+        while writing:
+            yield _result(*writing.popleft())
+    finally:
+        readers.shutdown(cancel_futures=True)
+        writers.shutdown()
+
+
+def _result(job: "Job", written: Future[None]) -> Result:
+    try:
+        written.result()
+    except LimnerError as error:
+        return Result(job, "failed", error)
+    except (OSError, MemoryError) as error:
+        told = LimnerError(f"{job.source} could not be painted ({error or type(error).__name__}): check its name, and free memory.")
+        return Result(job, "failed", told)
+    return Result(job, "painted")
+
+
+def check(options: Options) -> None:
+    """Raise ``LimnerError`` where an option is out of its range."""
+    require(
+        0 <= options.strength <= 1,
+        f"A --strength of {options.strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).",
+    )
+    require(
+        options.max_size is None or options.max_size >= 1, f"A --max-size of {options.max_size} is not possible: give a number of pixels."
+    )
+    require(1 <= options.quality <= 100, f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
+
+
+def check_writable(targets: Iterable[Path]) -> None:
+    """Raise ``LimnerError`` where a target's suffix names no format that Limner writes."""
     from limner import image
 
-    picture = image.read(job.source, max_pixels=options.max_pixels)
-    same_format = image.WRITABLE.get(job.target.suffix.lower()) == picture.metadata.format
-    if options.strength == 0 and options.max_size is None and not options.strip and same_format:
-        # The photograph itself, to the bit: not even its colour profile or its JPEG blocks are worked out anew.
-        with replacing(job.target) as beside:
-            shutil.copyfile(job.source, beside)
-        return
-    if options.max_size is not None:
-        picture = image.fit(picture, options.max_size)
-    painted = paint.paint(picture, strength=options.strength, keep_colors=options.keep_colors)
-    image.write(painted, job.target, strip=options.strip, quality=options.quality)
+    for target in targets:
+        if target.suffix.lower() not in image.WRITABLE:
+            raise LimnerError(f"{target} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {target.suffix!r}.")
+
+
+def seen(options: Options) -> dict[str, Any]:
+    """The options that decide what a painting looks like."""
+    return {name: value for name, value in asdict(options).items() if name not in NOT_SEEN}

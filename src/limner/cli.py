@@ -8,6 +8,7 @@ import pkgutil
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,26 +44,42 @@ Flat = Annotated[Options, Parameter(name="*")]
 
 
 @app.command
-def apply(inputs: list[Path], *, out: Annotated[Path | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
-    """Paint photographs with a style.
+def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
+    """Paint photographs with a style. A command that was ended goes on when it is given again.
 
     Parameters
     ----------
     inputs
-        Pictures, or folders of pictures (searched at any depth).
+        Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'.
     out
         Where to write: a file for a single picture, else a folder. By default beside the photograph, as photo.starry-night.jpg.
     """
-    from limner import batch
+    from limner import batch, progress
 
-    failed = 0
-    for job, error in batch.run(inputs, out, options, _complain):
-        if error is None:
-            _say(str(job.target))
-        else:
-            _complain(str(error))
-            failed += 1
-    return 2 if failed else 0
+    work = batch.open_batch(inputs, out, options, _complain)
+    several = len(work.jobs) > 1
+    count = {"painted": 0, "skipped": 0, "failed": 0}
+    errors = []
+    with progress.bar(len(work), "pictures", shown=several) as advance, closing(iter(work)) as results:
+        try:
+            for result in results:
+                count[result.outcome] += 1
+                if result.outcome != "skipped":
+                    advance()
+                if result.error is None:
+                    _say(str(result.job.target))
+                else:
+                    errors.append(str(result.error))
+                    _complain(errors[-1])
+        except KeyboardInterrupt:
+            results.close()
+            _complain("stopped; what is painted is kept, and the same command goes on.")
+            return 130
+    if several:
+        _complain(", ".join(f"{number:,} {outcome}" for outcome, number in count.items()) + (":" if errors else "."))
+        for sentence in errors:
+            _complain(sentence)
+    return 2 if errors else 0
 
 
 def _paint_app(rest: list[str]) -> tuple[App, list[str]]:

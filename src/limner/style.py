@@ -186,7 +186,10 @@ def stylize(
     return _loaded(style)(picture, strength=strength, keep_colors=keep_colors)
 
 
-def default_output(picture: Path, style_name: str) -> Path:
-    """``photo.starry-night.jpg`` beside ``photo.jpg``; formats that Limner reads but does not write become PNG."""
-    suffix = picture.suffix if picture.suffix.lower() in image.WRITABLE else ".png"
+def default_output(picture: Path, style_name: str, format: str | None = None) -> Path:
+    """``photo.starry-night.jpg`` beside ``photo.jpg``, with another suffix where a ``format`` ("png") is asked for.
+
+    Formats that Limner reads but does not write become PNG.
+    """
+    suffix = f".{format}" if format else picture.suffix if picture.suffix.lower() in image.WRITABLE else ".png"
     return picture.with_name(f"{picture.stem}.{style_name}{suffix}")

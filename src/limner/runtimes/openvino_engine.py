@@ -1,5 +1,6 @@
 """OpenVINO: the default. It reads .onnx directly and computes in bf16 by itself where the CPU has matrix units for it (AMX)."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,13 @@ import openvino
 
 from limner.errors import LimnerError
 from limner.runtimes import Array, Device, Engine, Precision
+
+SMALL = 512 * 512
+"""Pictures of up to so many pixels run in one network of open sizes: compiling takes longer than painting them. The size alone decides, so
+that a picture is painted in the same way whatever came before it."""
+
+KEPT = 3_000_000
+"""Networks compiled for one size are kept while these sizes have at most so many pixels together: each holds some 170 bytes a pixel."""
 
 
 @cache
@@ -37,15 +45,22 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
             "No GPU was found: leave --device out to use the CPU, or install an engine that reaches yours (pip install onnxruntime-gpu)."
         )
     network = read(path)
-    compiled: dict[tuple[int, ...], openvino.CompiledModel] = {}
+    open_size = network.inputs[0].get_partial_shape()
+    compiled: dict[tuple[int, ...], openvino.CompiledModel] = {}  # the one used last at the end
+
+    def network_for(shape: tuple[int, ...]) -> openvino.CompiledModel:
+        small = math.prod(shape) <= 3 * SMALL
+        key = () if small else shape
+        if key not in compiled:
+            while compiled and sum(math.prod(kept) for kept in (*compiled, shape) if kept) > 3 * KEPT:
+                del compiled[next(iter(compiled))]
+            network.reshape(open_size if small else list(shape))
+            compiled[key] = core().compile_model(network, target, settings(precision))
+        compiled[key] = compiled.pop(key)
+        return compiled[key]
 
     def run(image: Array) -> Array:
-        # Compiled for the size at hand: faster than with open sizes, even with the compilation, and only the last one is kept.
-        if image.shape not in compiled:
-            compiled.clear()
-            network.reshape(list(image.shape))
-            compiled[image.shape] = core().compile_model(network, target, settings(precision))
-        stylized: Array = compiled[image.shape](image)[0]
+        stylized: Array = network_for(image.shape)(image)[0]
         return stylized
 
     return run

@@ -1,0 +1,170 @@
+"""The manifest: what in an output folder was made from what, with which style and options. One JSON line for each finished painting."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from threading import Lock
+from typing import Any, Protocol, TypeVar
+
+from limner.errors import LimnerError
+from limner.files import leftovers
+from limner.version import __version__
+
+NAME = "limner-manifest.jsonl"
+
+Target = TypeVar("Target")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One painting."""
+
+    source: str
+    """Where the photograph lay in what was named, such as `deep/photo.jpg`. Forward slashes, as in `target`."""
+    size: int
+    """Bytes of the photograph's file."""
+    mtime_ns: int
+    """When that file was changed last, in nanoseconds since 1970."""
+    target: str
+    """Where the painting lies, from the output folder on."""
+    style: str
+    """Name of the style."""
+    weights: str
+    """SHA-256 of its weights, from its card."""
+    options: dict[str, Any]
+    """The options that decide what the painting looks like."""
+    limner: str = __version__
+    """The version that painted it."""
+
+    def line(self) -> str:
+        return json.dumps(asdict(self)) + "\n"  # in ASCII: names that are no Unicode come back as they were
+
+    def differences(self, new: "Entry", defaults: Mapping[str, Any]) -> list[str]:
+        """In what ``new`` would be made in another way. An option that an older version did not have counts as ``defaults`` says."""
+        before = {**defaults, **self.options}
+        names = sorted(name for name in before.keys() | new.options.keys() if before.get(name) != new.options.get(name))
+        found = [f"{name.replace('_', '-')} {before.get(name)}, not {new.options.get(name)}" for name in names]
+        return found if self.weights == new.weights else ["other weights of the style", *found]
+
+
+def parse(text: str, name: str) -> dict[str, Entry]:
+    """Entries by target; of several for one the last counts. Raises ``LimnerError``, beginning with ``name``, for what is no manifest."""
+    entries = {}
+    known = {f.name for f in fields(Entry)}
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            table = json.loads(line)
+            entry = Entry(**{key: value for key, value in table.items() if key in known})
+        except (ValueError, TypeError, AttributeError) as error:
+            raise LimnerError(f"{name} is damaged in line {number}: delete that line (its painting is then kept as it is).") from error
+        entries[entry.target] = entry
+    return entries
+
+
+class Record(Protocol):
+    """What a batch needs of a manifest, wherever it lies."""
+
+    entries: dict[str, Entry]
+    """By target."""
+
+    def add(self, entry: Entry) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Manifest:
+    """The manifest of a local folder, held by one program at a time. Threads may add to it.
+
+    Raises ``LimnerError`` where the folder cannot be written to, another Limner is painting into it, or the manifest is damaged.
+    """
+
+    entries: dict[str, Entry]
+    """By target."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._new_folder = not folder.exists()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a+b")
+        except OSError as error:
+            raise LimnerError(
+                f"{self.path} cannot be written ({error.strerror}): give -o another folder, or check access rights."
+            ) from error
+        self._lock = Lock()
+        try:
+            self._hold(folder)
+            self.entries = parse(self._whole_lines().decode("ascii", "replace"), str(self.path))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def add(self, entry: Entry) -> None:
+        """Put an entry on record, in one write. Where a program is killed in the middle of it, the torn line is dropped by the next."""
+        with self._lock:
+            self._file.write(entry.line().encode("ascii"))
+            self._file.flush()
+            self.entries[entry.target] = entry
+
+    def close(self) -> None:
+        if not self.entries:  # nothing was painted: leave nothing behind
+            self.path.unlink(missing_ok=True)
+            if self._new_folder and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()
+        self._file.close()
+
+    def _hold(self, folder: Path) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: what another program is writing to cannot be deleted there
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LimnerError(f"Another Limner is painting into {folder}: wait until it is done, or give -o another folder.") from error
+
+    def _whole_lines(self) -> bytes:
+        """What is there; the torn line of a program that was killed is cut off."""
+        self._file.seek(0)
+        data = self._file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            self._file.truncate(len(whole))
+        return whole
+
+
+def clear_leftovers(folders: Iterable[Path]) -> None:
+    """Delete what killed programs have left half-written in output folders whose manifest this program holds."""
+    for folder in folders:
+        for path in leftovers(folder):
+            path.unlink(missing_ok=True)
+
+
+def missing(
+    new: Mapping[Target, Entry],
+    entries: Mapping[str, Entry],
+    is_there: Callable[[Target], bool],
+    defaults: Mapping[str, Any],
+    tell: Callable[[str], None],
+) -> set[Target]:
+    """Of the paintings asked for (``new``) those that are still to be made; ``entries`` is what the manifest says.
+
+    ``tell`` takes a remark where a painting is kept though it may not be what is asked for. Raises ``LimnerError`` where paintings are
+    there that were made with other options or weights.
+    """
+    todo, others = set(), []
+    for target, entry in new.items():
+        before = entries.get(entry.target)
+        if not is_there(target):
+            todo.add(target)
+        elif before is None:
+            tell(f"{target} is there already; --overwrite paints it again.")
+        elif differences := before.differences(entry, defaults):
+            others.append(f"{target} was painted with other options ({'; '.join(differences)})")
+        elif (before.size, before.mtime_ns) != (entry.size, entry.mtime_ns):
+            tell(f"{target} was painted before its photograph was changed; --overwrite paints it again.")
+    if others:
+        more = f", and so were {len(others) - 1:,} more" if len(others) > 1 else ""
+        raise LimnerError(f"{others[0]}{more}: give -o another folder, or --overwrite to paint again.")
+    return todo

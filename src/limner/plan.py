@@ -1,0 +1,114 @@
+"""What becomes what: pictures, folders and globs in; a tree of paintings out."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from limner import gallery, image
+from limner.errors import LimnerError
+from limner.style import default_output
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to paint."""
+
+    source: Path
+    target: Path
+    place: str
+    """Where the photograph lies in what was named, such as `deep/photo.jpg`."""
+
+
+def plan(inputs: Iterable[Path], out: Path | None, style_name: str, format: str | None = None) -> list[Job]:
+    """What becomes what. A folder gives all the pictures in it, at any depth; below ``out`` its tree is kept, and that of a glob
+    (``photos/**/*.jpg``) from its first wildcard on.
+
+    Without ``out`` a painting lies beside its photograph (``photo.starry-night.jpg``). ``out`` is a file where there is a single picture
+    and ``out`` has a suffix, else a folder. ``format`` is a suffix without its dot. Raises ``LimnerError`` where there is no picture, or
+    two would become one file.
+    """
+    named = list(inputs)
+    found = _photographs(named, out, style_name)
+    if out is not None and not is_folder(out):
+        if len(found) == 1 and not named[0].is_dir():
+            if format is not None and image.WRITABLE.get(out.suffix.lower(), "") != image.WRITABLE[f".{format}"]:
+                raise LimnerError(f"{out} is no name for a file in the format {format}: change one, or leave --format out.")
+            return [Job(found[0][0], out, found[0][1].as_posix())]
+        if out.suffix.lower() in image.SUFFIXES:
+            raise LimnerError(f"{len(found)} pictures cannot all become {out}: give -o a folder.")
+    return jobs_for(found, out, style_name, format)
+
+
+def jobs_for(found: Iterable[tuple[Path, Path]], out: Path | None, style_name: str, format: str | None) -> list[Job]:
+    """A job for each (file, place below ``out``). Raises ``LimnerError`` where two would become one file."""
+    jobs = []
+    taken: dict[Path, Path] = {}
+    for source, place in found:
+        target = default_output(source if out is None else out / place, style_name, format)
+        if target in taken:
+            raise LimnerError(f"{taken[target]} and {source} would both become {target}: rename one, or paint them apart.")
+        taken[target] = source
+        jobs.append(Job(source, target, place.as_posix()))
+    return jobs
+
+
+def is_folder(out: Path) -> bool:
+    """Whether ``-o out`` means a folder, there or to be made."""
+    return out.is_dir() or not out.suffix
+
+
+def without_paintings(paths: list[Path], style_name: str) -> list[Path]:
+    """``paths`` without what Limner painted: ``photo.starry-night.jpg`` is none of the photographs where ``photo.jpg`` lies beside it."""
+    endings = tuple(f".{name}" for name in {style_name, *gallery.names()})
+    stems = {path.with_suffix("") for path in paths}
+    return [p for p in paths if not (p.stem.endswith(endings) and p.with_name(p.stem.rpartition(".")[0]) in stems)]
+
+
+def _photographs(named: list[Path], out: Path | None, style_name: str) -> list[tuple[Path, Path]]:
+    """(file, place below ``out``) of every photograph that ``named`` means, each file once, and none of Limner's own paintings."""
+    found: dict[Path, tuple[Path, Path]] = {}
+    # A single file that is named is wanted as it is; of several (`*.jpg`) those are not that an earlier call painted.
+    files = [path for path in named if not path.is_dir() and not _is_glob(path)]
+    wanted = files if len(named) == 1 else without_paintings(files, style_name)
+    for path in named:
+        if path.is_dir():
+            base, inside = path, image.find(path)
+        elif _is_glob(path):
+            base, inside = _matching(path)
+        else:
+            if path in wanted:
+                found.setdefault(path.resolve(), (path, Path(path.name)))
+            continue
+        if out is not None and path.resolve() != out.resolve():
+            inside = [p for p in inside if out.resolve() not in p.resolve().parents]
+        inside = without_paintings(inside, style_name)
+        if not inside:
+            if _is_glob(path):
+                raise LimnerError(f"No pictures match {path}: check the pattern (** stands for folders at any depth).")
+            raise LimnerError(f"There are no pictures in {path}: name a folder that holds some (folders inside it are searched too).")
+        for p in inside:
+            found.setdefault(p.resolve(), (p, p.relative_to(base)))
+    return list(found.values())
+
+
+def _is_glob(path: Path) -> bool:
+    return re.search(r"[*?[]", str(path)) is not None and not path.exists()
+
+
+def _matching(pattern: Path) -> tuple[Path, list[Path]]:
+    """The folder before the first wildcard, and the pictures that match; matching folders are searched. Hidden ones are left out."""
+    first = next(i for i, part in enumerate(pattern.parts) if re.search(r"[*?[]", part))
+    base = Path(*pattern.parts[:first])
+    found: set[Path] = set()
+    try:
+        for path in base.glob(str(Path(*pattern.parts[first:]))):
+            if any(part.startswith(".") for part in path.relative_to(base).parts):
+                continue
+            if path.is_dir():
+                found.update(image.find(path))
+            elif path.suffix.lower() in image.SUFFIXES:
+                found.add(path)
+    except ValueError as error:
+        raise LimnerError(f"{pattern} is no pattern for files ({error}): ** must stand between slashes.") from error
+    return base, sorted(found)

@@ -1,0 +1,26 @@
+"""A progress bar with ETA and speed, on stderr and only on a terminal. Rich is loaded only where the bar is shown."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def bar(total: int, what: str, *, shown: bool = True) -> Iterator[Callable[[], None]]:
+    """Call what it gives whenever one of ``total`` is done. ``what`` is their name, in the plural."""
+    if not (shown and total and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f} {what}/s" if task.speed else "")
+
+    columns = (BarColumn(), MofNCompleteColumn(), Speed(), TextColumn("ETA"), TimeRemainingColumn(compact=True))
+    # Lines that are printed meanwhile go above the bar; those of an stdout that leads elsewhere go there.
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda: progress.advance(task)

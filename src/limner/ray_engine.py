@@ -1,0 +1,250 @@
+"""Many machines: the same batch on Ray Data. An actor on each machine holds the style, and paints as ``limner.batch`` does.
+
+Engines sum up in an order that depends on the number of cores: machines of the same kind paint the same bytes, as one does without Ray.
+"""
+
+import io
+import logging
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+
+from limner import image, plan
+from limner.batch import Batch, Options, Painter, Result, pipeline
+from limner.errors import LimnerError, require
+from limner.manifest import Record
+from limner.plan import Job
+from limner.stores import Store, StoreManifest, Table, open_store, place
+from limner.style import Style
+
+ROWS = 16
+"""Most pictures that are handed to an actor at once: it tells of them together."""
+
+Rows = dict[str, Any]
+"""A batch of Ray Data: a NumPy array, or a list, for each column."""
+
+
+class RayBatch(Batch):
+    """A batch whose pictures are painted by Ray, on this machine or on the cluster of RAY_ADDRESS. Results come as they are done.
+
+    An input is a folder or pattern of this machine (which the whole cluster must see), a URI that pyarrow knows, or a Parquet table of
+    pictures; ``out`` is a folder or a URI. Raises as ``Batch`` does.
+    """
+
+    _source: Store | None = None
+    _target: Store | None = None
+    _table: Table | None = None
+    _there: dict[Path, tuple[int, int]]
+    """Bytes and time of each photograph that lies elsewhere."""
+
+    def plan(self, inputs: Sequence[str], out: str | None) -> tuple[list[Job], Path | None]:
+        require(out is not None, "--engine ray paints into a folder: name one with -o.")
+        remote = [name for name in inputs if "://" in name or name.endswith(".parquet")]
+        if out is None or not (remote or "://" in out):
+            jobs, local = super().plan(inputs, out)
+            require(local is not None, f"--engine ray paints into a folder, which {out} is not: name one with -o.")
+            return jobs, local
+        self._target, folder = open_store(out)
+        if not remote:
+            return plan.plan([Path(name).absolute() for name in inputs], folder, self.style.card.name, self.options.format), folder
+        require(len(inputs) == 1, f"{remote[0]} cannot be painted together with other inputs: name it alone.")
+        self._source, path = open_store(inputs[0])
+        found = self._find(self._source, path, folder)
+        require(bool(found), f"There are no pictures in {path}: name a place that holds some.")
+        return plan.jobs_for(found, folder, self.style.card.name, self.options.format), folder
+
+    def _find(self, source: Store, path: Path, folder: Path) -> list[tuple[Path, Path]]:
+        """(file, place below ``folder``) of each photograph."""
+        if path.suffix == ".parquet":
+            self._table = Table.open(source, path)
+            self._there = {}  # a table tells no times
+            return [(place(name), place(name)) for name in self._table.read_names()]
+        self._there = source.find(path)
+        if path in self._there:
+            return [(path, Path(path.name))]
+        pictures = [file for file in self._there if file.suffix.lower() in image.SUFFIXES and folder not in file.parents]
+        return [(file, file.relative_to(path)) for file in plan.without_paintings(pictures, self.style.card.name)]
+
+    def hold(self, folder: Path) -> Record:
+        if self._target is None or self._target.is_local:
+            return super().hold(folder)
+        self._painted = self._target.find(folder)
+        return StoreManifest(self._target, folder, self._painted)
+
+    def stat(self, job: Job) -> tuple[int, int]:
+        return super().stat(job) if self._source is None else self._there.get(job.source, (0, 0))
+
+    def is_there(self, target: Path) -> bool:
+        return super().is_there(target) if self._target is None or self._target.is_local else target in self._painted
+
+    def open(self) -> None:
+        """Nothing: the engine is opened where pictures are painted."""
+
+    def results(self, jobs: Sequence[Job]) -> Generator[Result, None, None]:
+        by_target = {_full(job.target, self._target): job for job in jobs}
+        with _ray():
+            for row in self._dataset(jobs).iter_rows():
+                if row["fatal"]:
+                    raise LimnerError(row["error"])
+                job = by_target[row["target"]]
+                if row["error"]:
+                    yield Result(job, "failed", LimnerError(row["error"]))
+                else:
+                    self.record(job)
+                    yield Result(job, "painted")
+
+    def _dataset(self, jobs: Sequence[Job]) -> ray.data.Dataset:
+        """Rows with `target`, `error` (a sentence, or empty) and `fatal` (whether no picture can be painted)."""
+        gpu = self.options.device == "gpu"
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU" if gpu else "CPU", 0) >= 1]
+        # One actor for each machine, or GPU: the engine takes all cores. One core is left for Ray's own tasks, which read.
+        actors = max(1, sum(int(node["Resources"]["GPU"]) for node in nodes) if gpu else len(nodes))
+        cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
+        if self._table is None:
+            rows = [
+                {"source": _full(job.source, self._source), "target": _full(job.target, self._target), "place": job.place} for job in jobs
+            ]
+            blocks = max(math.ceil(len(rows) / ROWS), min(len(rows), 2 * actors))
+            data, columns = ray.data.from_items(rows, override_num_blocks=blocks), None
+        else:
+            columns = _Columns(self._table.names, self._table.pictures, {job.source.as_posix(): job.target for job in jobs})
+            data = ray.data.read_parquet(
+                self._table.path, filesystem=self._table.files, columns=[columns.names, columns.pictures], partitioning=None
+            )
+        files = {path.name: path.read_bytes() for path in (self.style.path, self.style.path.with_suffix(".safetensors")) if path.is_file()}
+        return data.map_batches(
+            _Actor,
+            fn_constructor_args=(files, self.style.path.name, self.options, self._source, self._target, columns),
+            batch_size=ROWS,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
+            num_cpus=1 if gpu else max(1, cores - 1),
+            num_gpus=1 if gpu else None,
+        )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What an actor must know of a table."""
+
+    names: str
+    pictures: str
+    wanted: dict[str, Path]
+    """Targets of the rows that are to be painted, by their place."""
+
+
+class _Actor:
+    """A style on one machine."""
+
+    def __init__(
+        self, files: dict[str, bytes], name: str, options: Options, source: Store | None, target: Store | None, columns: _Columns | None
+    ) -> None:
+        self._error = ""
+        self._columns = columns
+        self._folder = tempfile.TemporaryDirectory(prefix="limner-")  # the style goes along: no machine needs to have it
+        for file, data in files.items():
+            Path(self._folder.name, file).write_bytes(data)
+        style = Style(Path(self._folder.name, name), runtime=options.runtime, device=options.device)
+        try:
+            style.open()
+        except LimnerError as error:  # Ray would start it again and again
+            self._error = str(error)
+        here = open_store("")[0]
+        self._painter = _StorePainter(style, options, source or here, target or here) if source or target else Painter(style, options)
+
+    def __call__(self, rows: Rows) -> Rows:
+        jobs = self._jobs(rows)
+        if self._error:
+            return {"target": [""], "error": [self._error], "fatal": [True]}
+        results = list(pipeline(jobs, self._painter.read, self._painter.paint, self._painter.write))
+        return {
+            "target": [result.job.target.as_posix() for result in results],
+            "error": [str(result.error or "") for result in results],
+            "fatal": [False] * len(results),
+        }
+
+    def _jobs(self, rows: Rows) -> list[Job]:
+        if self._columns is None:
+            columns = zip(rows["source"], rows["target"], rows["place"], strict=True)
+            return [Job(Path(str(source)), Path(str(target)), str(where)) for source, target, where in columns]
+        places = [place(str(name)) for name in rows[self._columns.names]]
+        pictures = dict(zip(places, rows[self._columns.pictures], strict=True))
+        assert isinstance(self._painter, _StorePainter)
+        self._painter.rows = {path: picture["bytes"] if isinstance(picture, dict) else picture for path, picture in pictures.items()}
+        wanted = self._columns.wanted
+        return [Job(path, wanted[path.as_posix()], path.as_posix()) for path in places if path.as_posix() in wanted]
+
+
+class _StorePainter(Painter):
+    """The same steps for files that lie elsewhere."""
+
+    def __init__(self, style: Style, options: Options, source: Store, target: Store) -> None:
+        super().__init__(style, options)
+        self._source, self._target = source, target
+        self.rows: dict[Path, bytes | None] = {}
+        """Files that came in a table."""
+
+    def read(self, job: Job) -> image.Picture:
+        return self.sized(image.decode(io.BytesIO(self._bytes(job)), str(job.source), max_pixels=self.options.max_pixels))
+
+    def write(self, job: Job, painted: image.Picture) -> None:
+        if self.is_photograph(painted, job.target.suffix):
+            data = self._bytes(job)
+        else:
+            data = image.encode(painted, job.target.suffix, strip=self.options.strip, quality=self.options.quality)
+        self._target.write(job.target, data)
+
+    def _bytes(self, job: Job) -> bytes:
+        if job.source not in self.rows:
+            return self._source.read(job.source)
+        return self.rows[job.source] or b""  # told as an empty file
+
+
+def _full(path: Path, store: Store | None) -> str:
+    """A path as another program must know it."""
+    return (path.absolute() if store is None else path).as_posix()
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """Ray, as quiet as can be: that of the caller, of RAY_ADDRESS, or one on this machine that ends with the batch."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    try:
+        with _silence():
+            ray.init(address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=None if address != "local" else False)
+    except ConnectionError as error:
+        raise LimnerError(f"There is no Ray at {address}: start the cluster, or correct RAY_ADDRESS.") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on stderr: Ray's core begins by telling its log level, to whom no logger of Python listens."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
