@@ -173,3 +173,38 @@ def test_a_network_that_cannot_be_cut_is_said_to_be_one(tmp_path: Path) -> None:
     )
     with pytest.raises(limner.LimnerError, match="cannot be applied in bands"):
         Stages(path)
+
+
+def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the command's own objects, as `limner apply` uses them: never whole in memory, and the same as if it were."""
+    from limner import batch
+
+    monkeypatch.setattr(style_module, "WHOLE", 40_000)
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    photo = uneven(250, 200)
+    tifffile.imwrite(tmp_path / "photo.tif", photo, photometric="rgb", rowsperstrip=16, compression="deflate")
+    monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))
+    told: list[str] = []
+    parts: list[float] = []
+    work = batch.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), batch.Options(style=str(style_file)), told.append)
+    work.watch = parts.append
+    assert [result.outcome for result in work] == ["painted"]
+    assert "200 x 250 pixels, in bands: about" in told[0]
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+    assert np.array_equal(tifffile.imread(tmp_path / "out.tif"), limner.load(style_file)(photo))
+
+
+def test_a_broken_big_file_is_one_sentence(style_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from limner import batch
+
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    path = tmp_path / "photo.tif"
+    tifffile.imwrite(path, uneven(250, 200), photometric="rgb", rowsperstrip=16, compression="deflate")
+    data = bytearray(path.read_bytes())
+    data[-4000:-2000] = bytes(2000)
+    path.write_bytes(data)
+    work = batch.open_batch([str(path)], str(tmp_path / "out.tif"), batch.Options(style=str(style_file)), lambda _: None)
+    (result,) = work
+    assert str(result.error).startswith(f"{path} is damaged")
+    assert [each.name for each in tmp_path.iterdir()] == ["photo.tif"]

@@ -91,20 +91,58 @@ def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: C
 class Painter:
     """One style and its options: the three small steps that every picture takes, wherever it is painted."""
 
+    tell: Callable[[str], None] = staticmethod(lambda _: None)
+    """Takes remarks for people: what a big picture will take."""
+    watch: Callable[[float], None] = staticmethod(lambda _: None)
+    """Is told which part of a big picture is done."""
+
     def __init__(self, style: "Style", options: Options) -> None:
         self.style, self.options = style, options
 
-    def read(self, job: "Job") -> "Picture":
+    def read(self, job: "Job") -> "Picture | None":
+        """None: it goes from file to file in rows, and is never in memory as a whole."""
         from limner import image
 
+        if self._in_rows(job):
+            return None
         return self.sized(image.read(job.source, max_pixels=self.options.max_pixels))
 
-    def paint(self, job: "Job", photo: "Picture") -> "Picture":
-        return self.style.paint(photo, strength=self.options.strength, keep_colors=self.options.keep_colors)
+    def paint(self, job: "Job", photo: "Picture | None") -> "Picture | None":
+        from limner import rows
 
-    def write(self, job: "Job", painted: "Picture") -> None:
+        if photo is not None:
+            self._announce(job, *photo.pixels.shape[:2])
+            return self.style.paint(photo, strength=self.options.strength, keep_colors=self.options.keep_colors, tell=self.watch)
+        with (
+            rows.reading(job.source, max_pixels=self.options.max_pixels) as source,
+            rows.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put,
+        ):
+            self._announce(job, source.height, source.width)
+            for band in self.style.bands(source, self.watch):
+                put(band)
+        return None
+
+    def _in_rows(self, job: "Job") -> bool:
+        from limner import rows
+
+        if self.options.strength < 1 or self.options.keep_colors or self.options.max_size is not None:
+            return False
+        size = rows.size_in_rows(job.source, max_pixels=self.options.max_pixels)
+        return size is not None and self.style.in_bands(*size)
+
+    def _announce(self, job: "Job", height: int, width: int) -> None:
+        if self.style.in_bands(height, width):
+            memory, disk, seconds = self.style.estimate(height, width)
+            self.tell(
+                f"{job.source}: {width} x {height} pixels, in bands: about {memory / 1e9:.1f} GB of memory, {disk / 1e9:.1f} GB of "
+                f"temporary files, {seconds:.0f} seconds."
+            )
+
+    def write(self, job: "Job", painted: "Picture | None") -> None:
         from limner import image
 
+        if painted is None:
+            return
         if self.is_photograph(painted, job.target.suffix):
             with replacing(job.target) as beside:
                 shutil.copyfile(job.source, beside)
@@ -136,7 +174,8 @@ class Batch:
         from limner import style
 
         check(options)
-        self.options = options
+        self.options, self.tell = options, tell
+        self.watch: Callable[[float], None] = lambda _: None  # told which part of a big picture is done
         self.style = style.load(options.style, runtime=options.runtime, device=options.device)
         self.jobs, folder = self.plan(inputs, out)
         check_writable(job.target for job in self.jobs)
@@ -165,8 +204,9 @@ class Batch:
     def results(self, jobs: Sequence["Job"]) -> Generator[Result, None, None]:
         """Paint ``jobs``; a result for each, in their order."""
         painter = Painter(self.style, self.options)
+        painter.tell, painter.watch = self.tell, self.watch
 
-        def write(job: "Job", painted: "Picture") -> None:
+        def write(job: "Job", painted: "Picture | None") -> None:
             painter.write(job, painted)
             self.record(job)
 

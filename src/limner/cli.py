@@ -60,7 +60,11 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
     several = len(work.jobs) > 1
     count = {"painted": 0, "skipped": 0, "failed": 0}
     errors = []
-    with progress.bar(len(work), "pictures", shown=several) as advance, closing(iter(work)) as results:
+    with (
+        progress.bar(len(work), "pictures", shown=several) as advance,
+        progress.percent(shown=not several) as work.watch,
+        closing(iter(work)) as results,
+    ):
         try:
             for result in results:
                 count[result.outcome] += 1

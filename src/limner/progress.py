@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 
 @contextmanager
@@ -24,3 +24,21 @@ def bar(total: int, what: str, *, shown: bool = True) -> Iterator[Callable[[], N
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         task = progress.add_task("", total=total)
         yield lambda: progress.advance(task)
+
+
+@contextmanager
+def percent(*, shown: bool = True) -> Iterator[Callable[[float], None]]:
+    """Call what it gives with the part that is done, from 0 to 1. The bar comes with the first call: most work is done in one piece."""
+    done = -1
+    with ExitStack() as stack:
+        advance: Callable[[], None] = lambda: None  # noqa: E731
+
+        def watch(part: float) -> None:
+            nonlocal done, advance
+            if done < 0:
+                advance, done = stack.enter_context(bar(100, "%", shown=shown)), 0
+            while done < int(100 * part):
+                done += 1
+                advance()
+
+        yield watch

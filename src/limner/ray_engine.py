@@ -195,7 +195,8 @@ class _StorePainter(Painter):
     def read(self, job: Job) -> image.Picture:
         return self.sized(image.decode(io.BytesIO(self._bytes(job)), str(job.source), max_pixels=self.options.max_pixels))
 
-    def write(self, job: Job, painted: image.Picture) -> None:
+    def write(self, job: Job, painted: image.Picture | None) -> None:
+        assert painted is not None
         if self.is_photograph(painted, job.target.suffix):
             data = self._bytes(job)
         else:

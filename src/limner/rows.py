@@ -38,6 +38,18 @@ class Source:
     """The whole of it, where it lies in memory."""
 
 
+def size_in_rows(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> tuple[int, int] | None:
+    """Height and width of a picture that can be read row by row; None for others, and for what cannot be opened."""
+    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            source = _tiff(file, str(path), max_pixels)
+    except (LimnerError, OSError):  # whatever is wrong is told when it is read
+        return None
+    return (source.height, source.width) if source is not None else None
+
+
 @contextmanager
 def reading(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> Iterator[Source]:
     """Open a picture. Raises LimnerError for whatever is wrong with the file."""

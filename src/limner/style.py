@@ -1,5 +1,6 @@
 """Style: a style file that you can call."""
 
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from os import PathLike
@@ -14,6 +15,8 @@ from limner.errors import LimnerError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from limner.runtimes.openvino_stages import Stages
 
 BORDER = 16
 """Pixels by which a picture is continued, by reflection, on every side before it is painted. At its own edges a network paints weaker
@@ -43,7 +46,7 @@ class Style:
         self.card = card.read(path)
         self._runtime, self._device, self._precision = runtime, device, precision
         self._engine: runtimes.Engine | None = None
-        self._stages: Any = None
+        self._stages: Stages | None = None
 
     def __repr__(self) -> str:
         return f"Style({self.card.name!r})"
@@ -81,9 +84,16 @@ class Style:
             self._engine = runtimes.open_style(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
         return self._engine
 
-    def paint(self, picture: image.Picture, *, strength: float = 1.0, keep_colors: bool = False) -> image.Picture:
-        """Paint a picture that ``limner.image`` has read; metadata and alpha go along."""
-        return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors))
+    def paint(
+        self,
+        picture: image.Picture,
+        *,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        tell: Callable[[float], None] = lambda _: None,
+    ) -> image.Picture:
+        """Paint a picture that ``limner.image`` has read; metadata and alpha go along. ``tell`` is told which part of a big one is done."""
+        return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors, tell))
 
     def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool) -> NDArray[Any]:
         if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or array.shape[2] not in (3, 4):
@@ -93,7 +103,7 @@ class Style:
         painted = self._paint(array[..., :3], strength, keep_colors)
         return painted if array.shape[2] == 3 else np.concatenate([painted, array[..., 3:]], axis=2)
 
-    def _paint(self, pixels: Pixels, strength: float, keep_colors: bool) -> Pixels:
+    def _paint(self, pixels: Pixels, strength: float, keep_colors: bool, tell: Callable[[float], None] = lambda _: None) -> Pixels:
         if not 0 <= strength <= 1:
             raise LimnerError(f"A strength of {strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
         if strength == 0:
@@ -101,7 +111,7 @@ class Style:
         if self.in_bands(*pixels.shape[:2]):
             source, done = rows.of(image.Picture(pixels)), 0
             painted = np.empty_like(pixels)
-            for band in self.bands(source):
+            for band in self.bands(source, tell):
                 painted[done : done + len(band)] = band
                 done += len(band)
             if strength == 1 and not keep_colors:
@@ -126,15 +136,29 @@ class Style:
 
         ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the network cannot be cut into stages.
         """
+        photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
+        for band in tiles.paint(self._cut(), photo, frame, tell):
+            yield image.from_float(band, source.dtype)
+
+    def estimate(self, height: int, width: int) -> tuple[float, float, float]:
+        """About how many bytes of memory and of temporary files, and how many seconds, a big picture will take on this machine."""
+        probe, engine = np.zeros((1, 3, 512, 512), np.float32), self.open()
+        engine(probe)
+        start = time.perf_counter()
+        engine(probe)
+        seconds = (time.perf_counter() - start) * height * width / 512**2
+        stages, frame = self._cut(), self._frame(height, width)
+        return tiles.memory(stages, frame), tiles.disk(stages, frame), seconds * tiles.SLOWER
+
+    def _cut(self) -> "Stages":
         if self._stages is None:
             from limner.runtimes.openvino_stages import Stages
 
             self._stages = Stages(self.path, self._precision)
-        padding = [self._padding(side) for side in (source.height, source.width)]
-        frame = tiles.Frame(source.height, source.width, BORDER, *padding)
-        photo = lambda start, stop: image.to_float(source.rows(start, stop))  # noqa: E731
-        for band in tiles.paint(self._stages, photo, frame, tell):
-            yield image.from_float(band, source.dtype)
+        return self._stages
+
+    def _frame(self, height: int, width: int) -> tiles.Frame:
+        return tiles.Frame(height, width, BORDER, self._padding(height), self._padding(width))
 
     def _run(self, photo: runtimes.Array) -> runtimes.Array:
         """The network on a photo of any size: padded by reflection to what the network takes, cropped back."""

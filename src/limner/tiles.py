@@ -31,6 +31,10 @@ MEMORY = 256e6
 """Bytes that a band's features may take."""
 
 
+SLOWER = 1.6
+"""How much longer a pixel takes in bands than in a picture of 512 x 512 pixels, about (`benchmarks/big.py`)."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """A photograph continued by reflection: ``border`` pixels on each side, and below and on the right what the network asks for."""
@@ -114,6 +118,16 @@ def disk(stages: "Stages", frame: Frame) -> float:
         most = max(most, sum(sizes.values()))
         sizes = {name: size for name, size in sizes.items() if name in _wanted_after(stages, number)}
     return most
+
+
+def memory(stages: "Stages", frame: Frame) -> float:
+    """Bytes of memory, about: the program with its engine, and the features of a band."""
+    whole, width = frame.whole
+    most = 0.0
+    for stage in stages.stages:
+        *_, (_, _, _, rows) = bands(stage, whole, width, stages.multiple)
+        most = max(most, stage.bytes_each * rows * width)
+    return 4e8 + 2 * most
 
 
 def place() -> Path:

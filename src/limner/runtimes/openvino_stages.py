@@ -186,9 +186,9 @@ class Stages:
         - the statistics of ``stage.norms``, by name: factor and summand;
         - for each of ``stage.measures`` a mask, float32 1 x 1 x H x 1, of the rows that count;
 
-        it returns ``stage.writes``, float16; of each of ``stage.measures`` a number near its mean, the mean of what is left when that is taken
-        off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the last
-        stage. The arrays are overwritten by the next band.
+        it returns ``stage.writes``, float16; of each of ``stage.measures`` a number near its mean, the mean of what is left when that is
+        taken off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the
+        last stage. The arrays are overwritten by the next band.
         """
         model = self._network.clone()  # which keeps the names of its nodes
         nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
