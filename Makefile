@@ -26,6 +26,7 @@ format: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/apply.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/train.py cyclegan
 	$(BIN)/python benchmarks/edges.py

@@ -230,7 +230,9 @@ def _ray() -> Iterator[None]:
         with _silence():
             ray.init(address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=None if address != "local" else False)
     except ConnectionError as error:
-        raise LimnerError(f"There is no Ray at {address}: start the cluster, or correct RAY_ADDRESS.") from error
+        raise LimnerError(
+            f"No Ray answers at {address}: start the cluster, correct RAY_ADDRESS, or set RAY_AUTH_MODE=token where it asks for one."
+        ) from error
     try:
         yield
     finally:
