@@ -112,18 +112,23 @@ class VGG19(nn.Module):
         return x, found
 
 
+PROGRAM = 5.5e8
+"""Bytes of the program itself, with torch and VGG-19."""
+
+
 def memory(names: Sequence[str], size: tuple[float, float], *, bytes_each: int, sparing: bool) -> float:
     """Bytes that a picture's way through the convolutions ``names`` and back takes, about; size is height, width.
 
-    What each convolution and its ReLU keep, the places of the pooled maxima, and what the largest layer needs besides while it is computed.
+    What each convolution and its ReLU keep, the places of the pooled maxima, and what the largest layer needs besides while it is computed; as
+    measured at 0.25 to 4 megapixels (`benchmarks/gatys.py memory`).
     """
     pixels = size[0] * size[1]
     block = [int(name[4]) for name in names]
     values: list[float] = [BLOCKS[number - 1][0] * pixels / 4 ** (number - 1) for number in block]
     places: dict[int, float] = {number: BLOCKS[number - 1][0] * pixels / 4**number * 8 for number in set(block) if number < max(block)}
     if sparing:  # the first block is the largest
-        return bytes_each * (sum(values[: block.count(1)]) + 3 * values[0]) + places.get(1, 0.0) + 60.0 * pixels + 2.5e8
-    return bytes_each * (sum(values) + 3 * values[0]) + sum(places.values()) + 60.0 * pixels + 2.5e8
+        return bytes_each * (sum(values[: block.count(1)]) + 4.5 * values[0]) + places.get(1, 0.0) + 60.0 * pixels + PROGRAM
+    return bytes_each * (sum(values) + 4 * values[0]) + sum(places.values()) + 60.0 * pixels + PROGRAM
 
 
 def load(

@@ -149,25 +149,28 @@ class Easel:
 
     def sparing(self, layers: Sequence[str], size: tuple[int, int], *, painting: int, copies: int) -> bool:
         allowed = self.options.max_memory * 1e9 or 0.8 * self._free()
-        each = 2 if self.bf16 else 4
 
-        def needed(share: float, sparing: bool) -> float:
+        def needed(share: float, sparing: bool, bf16: bool) -> float:
             """For a picture with so large a share of the pixels; twelve bytes are a pixel in float32."""
+            each = 2 if bf16 else 4
             there_and_back = features.memory(layers, (size[0] * share, size[1]), bytes_each=each, sparing=sparing)
             return max(there_and_back, 3.0 * 64 * each * painting) + 12.0 * (copies * size[0] * size[1] * share + painting)
 
-        whole, spared = needed(1, False), needed(1, True)
-        takes = whole if whole <= allowed else spared
-        price = "" if takes == whole else ", at the price of time"
+        ways = [(False, self.bf16), (True, self.bf16)]
+        if self.options.precision == "auto" and not self.bf16:
+            ways.append((True, True))  # slower still, where the hardware is not made for it
+        sparing, self.bf16 = next((way for way in ways if needed(1, *way) <= allowed), ways[-1])
+        takes = needed(1, sparing, self.bf16)
+        price = ", at the price of time" if sparing else ""
         logger.info("%d x %d pixels: about %.1f GB of memory%s", size[1], size[0], takes / 1e9, price)
-        if spared > allowed:
-            fitting = next((n for n in range(99, 0, -1) if needed((n / 100) ** 2, True) <= allowed), 0)
+        if takes > allowed:
+            fitting = next((n for n in range(99, 0, -1) if needed((n / 100) ** 2, True, self.bf16) <= allowed), 0)
             smaller = f"paint it smaller, with --size {max(size) * fitting // 100}, or " if max(size) * fitting // 100 >= 32 else ""
             raise LimnerError(
-                f"{self.out} at {size[1]} x {size[0]} pixels needs about {spared / 1e9:.1f} GB of memory, and {allowed / 1e9:.1f} GB "
+                f"{self.out} at {size[1]} x {size[0]} pixels needs about {takes / 1e9:.1f} GB of memory, and {allowed / 1e9:.1f} GB "
                 f"are allowed: {smaller}give more with --max-memory."
             )
-        return takes != whole
+        return sparing
 
     def keep(self, canvas: Any) -> None:
         self._canvas = canvas
