@@ -62,6 +62,21 @@ def test_patterns_keep_the_tree(folder: Path, pattern: str, painted: list[str]) 
     assert [job.target.relative_to(folder.parent / "out").as_posix() for job in jobs] == painted
 
 
+@pytest.mark.parametrize("named", ["in", "in/**/*", "in/*/"])
+def test_where_the_output_may_lie(tmp_path: Path, folder: Path, named: str) -> None:
+    expected = {job.place for job in plan.plan([tmp_path / named], None, "tiny")}
+    assert expected
+    for out in (tmp_path, folder, folder / "deep", folder / "painted"):
+        painted = plan.plan([tmp_path / named], out, "tiny")
+        for job in painted:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            job.target.write_bytes(b"a painting")
+        assert {job.place for job in painted} | {p for p in expected if out == folder / "deep" and p.startswith("deep")} == expected
+        assert plan.plan([tmp_path / named], out, "tiny") == painted
+        for job in painted:
+            job.target.unlink()
+
+
 def test_a_file_with_a_wildcard_in_its_name_is_that_file(tmp_path: Path) -> None:
     path = tmp_path / "what[1].jpg"
     Image.new("RGB", (8, 8)).save(path)

@@ -80,7 +80,7 @@ def _photographs(named: list[Path], out: Path | None, style_name: str) -> list[t
             if path in wanted:
                 found.setdefault(path.resolve(), (path, Path(path.name)))
             continue
-        if out is not None and path.resolve() != out.resolve():
+        if out is not None and base.resolve() in out.resolve().parents:  # what was painted there is no photograph
             inside = [p for p in inside if out.resolve() not in p.resolve().parents]
         inside = without_paintings(inside, style_name)
         if not inside:

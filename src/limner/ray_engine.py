@@ -71,7 +71,9 @@ class RayBatch(Batch):
         self._there = source.find(path)
         if path in self._there:
             return [(path, Path(path.name))]
-        pictures = [file for file in self._there if file.suffix.lower() in image.SUFFIXES and folder not in file.parents]
+        pictures = [file for file in self._there if file.suffix.lower() in image.SUFFIXES]
+        if path in folder.parents:  # what was painted there is no photograph
+            pictures = [file for file in pictures if folder not in file.parents]
         return [(file, file.relative_to(path)) for file in plan.without_paintings(pictures, self.style.card.name)]
 
     def hold(self, folder: Path) -> Record:
