@@ -119,8 +119,8 @@ PROGRAM = 5.5e8
 def memory(names: Sequence[str], size: tuple[float, float], *, bytes_each: int, sparing: bool) -> float:
     """Bytes that a picture's way through the convolutions ``names`` and back takes, about; size is height, width.
 
-    What each convolution and its ReLU keep, the places of the pooled maxima, and what the largest layer needs besides while it is computed; as
-    measured at 0.25 to 4 megapixels (`benchmarks/gatys.py memory`).
+    What each convolution and its ReLU keep, the places of the pooled maxima, and what the largest layer needs besides while it is
+    computed; as measured at 0.25 to 4 megapixels (`benchmarks/gatys.py memory`).
     """
     pixels = size[0] * size[1]
     block = [int(name[4]) for name in names]
