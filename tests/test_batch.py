@@ -228,7 +228,8 @@ def jobs(count: int) -> list[plan.Job]:
     return [plan.Job(Path(f"{i}.jpg"), Path(f"{i}.png"), f"{i}.jpg") for i in range(count)]
 
 
-def test_results_come_in_order_and_few_pictures_wait_in_memory() -> None:
+@pytest.mark.parametrize("slow", ["read", "paint", "write"])
+def test_results_come_in_order_and_few_pictures_wait_in_memory(slow: str) -> None:
     alive = most = 0
     lock = threading.Lock()
 
@@ -238,17 +239,24 @@ def test_results_come_in_order_and_few_pictures_wait_in_memory() -> None:
             alive += by
             most = max(most, alive)
 
+    def wait(step: str, job: plan.Job) -> None:
+        time.sleep(0.004 * (1 + int(job.source.stem) % 3) if step == slow else 0)
+
     def read(job: plan.Job) -> int:
         count(1)
-        time.sleep(0.003 * (int(job.source.stem) % 3))
+        wait("read", job)
         return int(job.source.stem)
 
+    def paint(job: plan.Job, photo: int) -> int:
+        wait("paint", job)
+        return -photo
+
     def write(job: plan.Job, painted: int) -> None:
-        time.sleep(0.003 * (painted % 2))
+        wait("write", job)
         assert painted == -int(job.source.stem)
         count(-1)
 
-    results = list(batch.pipeline(jobs(60), read, lambda job, photo: -photo, write))
+    results = list(batch.pipeline(jobs(60), read, paint, write))
     assert [result.job.place for result in results] == [job.place for job in jobs(60)]
     assert {result.outcome for result in results} == {"painted"}
     assert most <= 2 * (min(4, os.cpu_count() or 1) + 1) + 1
