@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from limner.errors import LimnerError
 from limner.files import replacing
+from limner.gallery import Tier
 from limner.runtimes import Device, Runtime
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ class Options:
 
     style: Annotated[str, Parameter(alias="-s")] = ""
     """Name of a bundled style (see `limner styles`), or a style file; the first bundled one if left out."""
+    tier: Tier = "standard"
+    """The style's network itself, the same in int8 (faster), or a small one for video (many times faster, and coarser)."""
     strength: float = 1.0
     """From 0, the photograph itself, to 1, the style."""
     keep_colors: bool = False
@@ -123,7 +126,7 @@ def run(
         raise LimnerError(f"A --max-size of {options.max_size} is not possible: give a number of pixels.")
     if not 1 <= options.quality <= 100:
         raise LimnerError(f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
-    paint = style.load(options.style, runtime=options.runtime, device=options.device)
+    paint = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
     jobs = plan(inputs, out, paint.card.name)
     for job in jobs:
         if job.target.suffix.lower() not in image.WRITABLE:
