@@ -49,7 +49,7 @@ def _paint_in_squares(graph: GraphProto, conv: NodeProto) -> None:
     weights = _values(graph, conv.input[1])
     outputs, inputs, side = weights.shape[:3]
     pad = _maker(graph, conv.input[0])
-    if not (pad and outputs <= 4 and side >= 7 and _is_plain(conv) and _is_reflection(graph, pad, side // 2)):
+    if not (pad and outputs == 3 and side >= 7 and _is_plain(conv) and _is_reflection(graph, pad, side // 2)):
         return
     squares = np.zeros((outputs, 2, 2, inputs, side + 1, side + 1), np.float32)
     for row in range(2):
