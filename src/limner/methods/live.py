@@ -174,12 +174,12 @@ class StyleLoss:
 
     def statistics(self, images: Tensor) -> list[Tensor]:
         """Mean and covariance by turns, of each layer at each size."""
-        found = moments(*self.first(images).values())
+        found = [*moments(*self.first(images).values())]
         for _ in range(2):
             images = F.avg_pool2d(images, 2)
             for feature in self.all(images).values():
                 found += moments(feature)
-        return list(found)
+        return found
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
