@@ -25,6 +25,8 @@ format: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/apply.py
+	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/int8.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/train.py

@@ -11,7 +11,7 @@ from limner import cli
 ROOT = Path(__file__).parent.parent
 PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",)))
 TRAIN = tuple(("train", name.replace("_", "-")) for name in cli.method_names())
-COMMANDS = (("apply",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",))
+COMMANDS = (("apply",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
 
 
 def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -16,6 +16,7 @@ from cyclopts import Parameter
 
 from limner.errors import LimnerError, require
 from limner.files import replacing
+from limner.gallery import Tier
 from limner.runtimes import Device, Runtime
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Options:
 
     style: Annotated[str, Parameter(alias="-s")] = ""
     """Name of a bundled style (see `limner styles`), or a style file; the first bundled one if left out."""
+    tier: Tier = "standard"
+    """The style's network itself, the same in int8 (faster), or a small one for video (many times faster, and coarser)."""
     strength: float = 1.0
     """From 0, the photograph itself, to 1, the style."""
     keep_colors: bool = False
@@ -176,7 +179,7 @@ class Batch:
         check(options)
         self.options, self.tell = options, tell
         self.watch: Callable[[float], None] = lambda _: None  # told which part of a big picture is done
-        self.style = style.load(options.style, runtime=options.runtime, device=options.device)
+        self.style = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
         self.jobs, folder = self.plan(inputs, out)
         check_writable(job.target for job in self.jobs)
         self._entries = {job.target: self._entry(job, folder) for job in self.jobs}

@@ -41,6 +41,12 @@ class Card:
     """Hash of the weights: names, shapes and half-precision values, in the order of the names."""
     limner_version: str
     """The version that wrote the file."""
+    tier: str = "standard"
+    """``standard``; ``int8``, the same network quantized; ``live``, a small network for video, taught by another style."""
+    teacher: str = ""
+    """Name and weights' hash of the style that taught it, where one did."""
+    quantized: str = ""
+    """Where the network computes in int8: how far its pictures are from those of the file it was made from."""
     licence: str = ""
     """Licence of the style file."""
     authors: str = ""

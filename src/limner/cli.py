@@ -17,6 +17,7 @@ from cyclopts.config import Dict
 
 from limner.batch import Options
 from limner.errors import LimnerError
+from limner.gallery import Tier
 from limner.version import __version__
 
 if TYPE_CHECKING:
@@ -131,13 +132,15 @@ def _paint_app(rest: list[str]) -> tuple[App, list[str]]:
 
 
 @app.command
-def styles(name: str = "", *, names: bool = False) -> int:
-    """List the bundled styles, or show one style's card.
+def styles(name: str = "", *, tier: Tier = "standard", names: bool = False) -> int:
+    """List the bundled styles and their tiers, or show one style's card.
 
     Parameters
     ----------
     name
         A bundled style, or a style file.
+    tier
+        The tier whose card to show.
     names
         Print the names alone, for scripts.
     """
@@ -146,12 +149,12 @@ def styles(name: str = "", *, names: bool = False) -> int:
     if names:
         _say("\n".join(gallery.names()))
     elif name:
-        _show_card(card.read(gallery.find(name)))
+        _show_card(card.read(gallery.find(name, tier)))
     else:
-        table = [(style.name, style.title, style.description) for style in gallery.cards()]
-        widths = [max(len(row[column]) for row in table) for column in range(2)]
+        table = [(style.name, style.title, ", ".join(gallery.tiers(style.name)), style.description) for style in gallery.cards()]
+        widths = [max(len(row[column]) for row in table) for column in range(3)]
         for row in table:
-            _say(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}")
+            _say("  ".join([*(f"{entry:{width}}" for entry, width in zip(row[:3], widths, strict=True)), row[3]]))
     return 0
 
 
@@ -173,6 +176,37 @@ def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint
 
     _say(str(training.write_style(run, out, which=checkpoint)))
     return 0
+
+
+def _quantize_app() -> App:
+    """`limner quantize`, whose options bring NumPy and Pillow along."""
+    from limner import quantize
+
+    application = App(name="limner quantize", help_format="markdown", default_parameter=Parameter(negative=()), version_flags=())
+
+    @application.default
+    def command(
+        style: str,
+        *,
+        out: Annotated[Path, Parameter(alias="-o")],
+        options: Annotated[quantize.Options, Parameter(name="*")],
+    ) -> int:
+        """Write the int8 form of a style file: faster on CPUs, and refused where it would paint visibly differently.
+
+        Parameters
+        ----------
+        style
+            A bundled style, or a style file.
+        out
+            The style file to write: mine.int8.onnx beside mine.onnx becomes its tier int8.
+        """
+        _log_to_stderr()
+        distance = quantize.quantize(style, out, options)
+        _complain(f"{distance}")
+        _say(str(out))
+        return 0
+
+    return application
 
 
 def _prepare_app() -> App:
@@ -377,7 +411,10 @@ def _show_card(card: Any) -> None:
     if card.description:
         _say(card.description)
     facts = {
+        "tier": card.tier,
         "method": card.method.replace("_", "-"),
+        "teacher": card.teacher,
+        "int8": card.quantized,
         "licence": card.licence,
         "authors": card.authors,
         "trained on": "\n".join(card.trained_on),
@@ -461,6 +498,8 @@ def _dispatch(words: list[str]) -> int:
     if words[:1] == ["paint"]:
         paint, rest = _paint_app(words[1:])
         return _call(paint, rest)
+    if words[:1] == ["quantize"]:
+        return _call(_quantize_app(), words[1:])
     return _call(app, words)
 
 
@@ -471,7 +510,8 @@ def _call(application: App, words: list[str]) -> int:
 
 @app.command(name="prepare", help="Make pictures ready for training: as small files, tar shards or one .npz.")
 @app.command(name="paint", help="Paint a photograph in the style of any painting, slowly and well.")
+@app.command(name="quantize", help="Write the int8 form of a style file, faster on CPUs.")
 @app.command(name="train", help="Train a style of your own: `limner train --help` lists the methods.")
 def _listed() -> int:
-    """Only for the list of commands: ``_dispatch`` takes these three before it comes here."""
+    """Only for the list of commands: ``_dispatch`` takes these four before it comes here."""
     return 0

@@ -1,14 +1,21 @@
-"""The styles that come with Limner: one .onnx file each (and its weights beside it); ``gallery.toml`` names the default and the order."""
+"""The styles that come with Limner: an .onnx file for each tier of them, and its weights beside it.
+
+``gallery.toml`` names the default and the order.
+"""
 
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Literal, get_args
 
 from limner import card
 from limner.card import Card
 from limner.errors import LimnerError
 
 FOLDER = Path(__file__).parent
+
+Tier = Literal["standard", "int8", "live"]
+"""The network itself, the same in int8, and a small one for video. ``mine.live.onnx`` lies beside ``mine.onnx``."""
 
 
 @cache
@@ -31,8 +38,31 @@ def cards() -> list[Card]:
     return [card.read(find(name)) for name in names()]
 
 
-def find(style: str | Path) -> Path:
-    """The file of a style: a bundled name, or a path. Raises ``LimnerError`` where there is neither."""
+def tiers(style: str | Path) -> list[Tier]:
+    """The tiers in which a style is there."""
+    path = find(style)
+    return [tier for tier in get_args(Tier) if of_tier(path, tier).is_file()]
+
+
+def of_tier(path: Path, tier: Tier) -> Path:
+    """The file of ``tier`` that belongs to the standard one, ``path``. A file of that tier is its own."""
+    ending = "" if tier == "standard" else f".{tier}"
+    return path if path.stem.endswith(ending) else path.with_stem(path.stem + ending)
+
+
+def find(style: str | Path, tier: Tier = "standard") -> Path:
+    """The file of a style: a bundled name, or a path. Raises ``LimnerError`` where there is neither, or no such tier of it."""
+    if tier not in get_args(Tier):
+        raise LimnerError(f"There is no tier {tier!r}: take one of {', '.join(get_args(Tier))}.")
+    found = _find(style)
+    path = of_tier(found, tier)
+    if not path.is_file():
+        way = f"limner quantize {style}" if tier == "int8" else f"limner train live --teacher {style}"
+        raise LimnerError(f"The style {style} has no {tier} tier (there is no {path}): make one with `{way}`, or leave --tier out.")
+    return path
+
+
+def _find(style: str | Path) -> Path:
     if str(style) in names():
         return FOLDER / f"{style}.onnx"
     path = Path(style)

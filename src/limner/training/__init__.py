@@ -105,9 +105,16 @@ def _export(network: Any, method: str, config: Any, options: Options, step: int,
         "steps": step,
         "recipe": options.recipe,
         "recipe_sha256": recipe_sha256(method, config, options.seed),
+        **_told_by_method(method, config, options),
     }
     export.write(network, about, path)
     logger.info("style file: %s", path)
+
+
+def _told_by_method(method: str, config: Any, options: Options) -> dict[str, Any]:
+    """Entries of the card that the method knows by itself (``about``); those that the options name are theirs."""
+    found = _module(method).about(config) if hasattr(_module(method), "about") else {}
+    return {name: value for name, value in found.items() if not getattr(options, name, "")}
 
 
 def recipe_sha256(method: str, config: Any, seed: int) -> str:

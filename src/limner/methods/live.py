@@ -1,0 +1,232 @@
+"""Distillation: a small network learns to paint as a trained style does, fast enough for live video.
+
+Geoffrey Hinton, Oriol Vinyals, Jeff Dean, "Distilling the Knowledge in a Neural Network", 2015, https://arxiv.org/abs/1503.02531. The
+student works on squares of pixels, as in Wenzhe Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+Convolutional Neural Network", CVPR 2016, https://arxiv.org/abs/1609.05158.
+
+Differs from the paper:
+- The teacher gives pictures, not class probabilities; so the student's distance is one of pictures: of pixels, and of features' statistics.
+  Pixels alone are not enough. Where a photograph is flat, a teacher's strokes hang on the faintest noise, and a student who cannot know
+  where they go leaves them out; their statistics ask it for strokes of its own.
+- There are no labels beside the teacher's answers (section 2): photographs alone are needed, and no painting.
+- The student looks at a noisy copy of the photograph and must paint what the teacher makes of the clean one: from frame to frame of a
+  film, noise is most of what changes.
+"""
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from limner import card, features, gallery
+from limner.errors import require
+from limner.methods import Run, StyleNetwork
+from limner.methods.fast_style import moments, relative_error
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of ``limner train live``."""
+
+    teacher: str
+    """The style to learn: a bundled one's name, or a style file of any method with its .safetensors beside it."""
+    photos: Path
+    """Folder of photographs to practise on (searched recursively); a few hundred are enough."""
+    vgg: Path | None = None
+    """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
+    steps: int = 2000
+    """Training steps."""
+    batch_size: int = 2
+    """Photographs a step."""
+    image_size: int = 256
+    """Side of the square crops, in pixels."""
+    min_scale: float = 0.5
+    """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes."""
+    width: int = 8
+    """Channels of the network's outermost layer; 16 paints more finely and takes twice as long."""
+    blocks: int = 4
+    """Residual blocks, at an eighth of the picture's size: more see further, and each is cheap."""
+    style_weight: float = 3.0
+    """Strength of the teacher's manner, measured by features' statistics, against its pixels: more gives stronger strokes, less exactly
+    in their places."""
+    style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
+    """VGG-19 layers of the style loss: the first at full size, all at half and a quarter of it, which is four times cheaper."""
+    noise: float = 0.02
+    """Noise added to what the network sees (its deviation; the range of the picture is 1): more gives calmer films."""
+    learning_rate: float = 4e-3
+    """Highest rate of Adam's one-cycle schedule."""
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"--steps must be at least 1, not {self.steps}.")
+        require(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}.")
+        require(
+            self.image_size >= 32 and self.image_size % 8 == 0, f"--image-size must be a multiple of 8 from 32 on, not {self.image_size}."
+        )
+        require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
+        require(self.width >= 1, f"--width must be at least 1, not {self.width}.")
+        require(self.blocks >= 1, f"--blocks must be at least 1, not {self.blocks}.")
+        require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
+        require(self.noise >= 0, f"--noise must not be negative, as {self.noise:g} is.")
+        require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
+
+    PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
+
+
+class ConvLayer(nn.Sequential):
+    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        # GroupNorm with a group per channel IS instance norm, and many times faster on a CPU; the export writes InstanceNormalization.
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"),
+            nn.GroupNorm(outputs, outputs),
+            nn.ReLU(),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions whose result is added to the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvLayer(channels, channels),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            nn.GroupNorm(channels, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.body(x)
+        return x + residual
+
+
+class Generator(StyleNetwork):
+    """The student: float32 NCHW RGB in [0, 1] to the same; H, W multiples of 8.
+
+    Fast style's network with squares of 2 x 2 pixels (sub-pixel convolution) in the place of pixels, so that no layer works at full size,
+    and with what the encoder saw added on the way back, so that edges stay crisp.
+    """
+
+    multiple_of = 8
+    min_side = 16
+
+    def __init__(self, width: int = 8, blocks: int = 4) -> None:
+        super().__init__()
+        self.arguments = {"width": width, "blocks": blocks}
+        self.receptive_field = 2 * (17 + 16 * blocks)
+        self.from_rgb = ConvLayer(12, width)
+        self.down = nn.ModuleList([ConvLayer(width, 2 * width, 2), ConvLayer(2 * width, 4 * width, 2)])
+        self.residuals = nn.Sequential(*(ResidualBlock(4 * width) for _ in range(blocks)))
+        self.up = nn.ModuleList([ConvLayer(4 * width, 2 * width), ConvLayer(2 * width, width)])
+        self.to_rgb = nn.Conv2d(width, 12, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, image: Tensor) -> Tensor:
+        half = self.from_rgb(F.pixel_unshuffle(image * 2 - 1, 2))
+        quarter = self.down[0](half)
+        x = self.residuals(self.down[1](quarter))
+        x = quarter + self.up[0](F.interpolate(x, scale_factor=2))  # nearest neighbour, then convolution: no checkerboard
+        x = half + self.up[1](F.interpolate(x, scale_factor=2))
+        return torch.tanh(F.pixel_shuffle(self.to_rgb(x), 2)) * 0.5 + 0.5
+
+
+def build(config: Config) -> Generator:
+    return Generator(config.width, config.blocks)
+
+
+def about(config: Config) -> dict[str, Any]:
+    """What the card says of the teacher; the student bears its name."""
+    found = card.read(gallery.find(config.teacher))
+    return {
+        "name": found.name,
+        "title": found.title,
+        "description": found.description,
+        "best_short_side": found.best_short_side,
+        "tier": "live",
+        "teacher": f"{found.name} {found.weights_sha256}",
+    }
+
+
+def load_teacher(style: str) -> StyleNetwork:
+    """The network of a style file, from the weights beside it. Raises ``LimnerError`` where they are not there."""
+    path = gallery.find(style)
+    found = card.read(path)
+    network: StyleNetwork = importlib.import_module(f"limner.methods.{found.method}").Generator(**found.network)
+    network.start_from(path.with_suffix(".safetensors"))
+    return network.eval().requires_grad_(False)
+
+
+def pixel_difference(images: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference of float NCHW images, pixel by pixel and, with four times the weight, in the mean of squares of 8 x 8."""
+    difference = images - targets
+    return difference.abs().mean() + 4 * F.avg_pool2d(difference, 8).abs().mean()
+
+
+class StyleLoss:
+    """Distance of the features' mean and covariance from those of the target picture, as a part of their own energy."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.first, self.all = (run.place(features.load(layers, config.vgg)) for layers in (config.style_layers[:1], config.style_layers))
+
+    def statistics(self, images: Tensor) -> list[Tensor]:
+        """Mean and covariance by turns, of each layer at each size."""
+        found = [*moments(*self.first(images).values())]
+        for _ in range(2):
+            images = F.avg_pool2d(images, 2)
+            for feature in self.all(images).values():
+                found += moments(feature)
+        return found
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self.statistics(targets)
+        # Of a picture of one colour the covariance is next to nothing; measured against that alone, nothing else would count.
+        floors: list[Tensor | float] = [0.0 for _ in wanted]
+        floors[1::2] = [1e-3 * mean.square().flatten(1).sum(1).square() for mean in wanted[::2]]
+        terms = [relative_error(*each) for each in zip(self.statistics(images), wanted, floors, strict=True)]
+        return torch.stack(terms).mean()
+
+
+def train(config: Config, run: Run) -> None:
+    style_loss = StyleLoss(config, run)
+    teacher = run.place(load_teacher(config.teacher))
+    student = run.place(build(config))
+    optimizer = torch.optim.Adam(student.parameters(), config.learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
+
+    def losses(student: nn.Module, photos: Tensor, noise: Tensor | float) -> dict[str, Tensor]:
+        with run.autocast():
+            with torch.no_grad():
+                target = teacher(photos).float()
+            painted = student(photos + noise).float()
+            style = style_loss(painted, target)
+        pixel = pixel_difference(painted, target)
+        return {"loss": pixel + config.style_weight * style, "pixel": pixel, "style": style}
+
+    def held_out() -> dict[str, Tensor]:
+        """Losses of what becomes the style file, over photographs never trained on."""
+        with torch.no_grad():
+            found = [losses(average.module, batch, 0.0) for batch in photos.held_out]
+        return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
+
+    photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=config.min_scale)
+    run.preview(average.module, photos)
+    run.evaluate(held_out, by="loss")
+    run.keep(generator=student, optimizer=optimizer, schedule=schedule, average=average)
+
+    losses_of = run.compile(losses)
+    for step in run.steps(config.steps):
+        batch = photos[step]
+        found = losses_of(student, batch, config.noise * torch.randn_like(batch))
+        optimizer.zero_grad()
+        run.backward(found["loss"], student)
+        nn.utils.clip_grad_norm_(student.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(student)
+        run.log(step, **{name: loss.detach() for name, loss in found.items()})

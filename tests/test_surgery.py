@@ -1,0 +1,62 @@
+"""Faster forms of a network's graph: the same pictures, to rounding, edges included."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from limner import runtimes
+from limner.methods import cartoongan, cyclegan, fast_style, live
+from limner.training import export
+
+NETWORKS = {
+    "fast style": lambda: fast_style.Generator(4, 1),
+    "live": lambda: live.Generator(4, 1),
+    "cyclegan": lambda: cyclegan.Generator(4, 1),
+    "cartoongan": lambda: cartoongan.Generator(4, 1),
+}
+
+
+def operations(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_paints_the_same(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[name]().eval()
+    for parameter in network.parameters():
+        parameter.data = (parameter + 0.05 * torch.randn_like(parameter)).half().float()
+    picture = np.random.default_rng(0).random((2, 3, 48, 64), np.float32)
+    results = []
+    for operate in (False, True):
+        path = tmp_path / f"{operate}.onnx"
+        onnx.save(export.to_onnx(network, operate=operate), path)
+        results += [runtimes.open_style(path, runtime=engine, precision="float32")(picture) for engine in ("onnxruntime", "openvino")]
+    with torch.no_grad():
+        expected = network(torch.from_numpy(picture)).numpy()
+    for result in results:
+        assert np.abs(result - expected).max() < 1e-4
+
+
+def test_upsampling_and_the_last_convolution_are_one_operation_each() -> None:
+    before, after = (operations(export.to_onnx(fast_style.Generator(4, 1), operate=operate)) for operate in (False, True))
+    assert (before.count("Resize"), before.count("Conv"), before.count("ConvTranspose"), before.count("DepthToSpace")) == (2, 8, 0, 0)
+    assert (after.count("Resize"), after.count("Conv"), after.count("ConvTranspose"), after.count("DepthToSpace")) == (0, 6, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3, padding=1)),  # zeros at the edge
+        nn.Sequential(nn.Upsample(scale_factor=4), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")),
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 5, padding=2, padding_mode="reflect")),
+        nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(3, 4, 3, 2, padding=1, padding_mode="reflect")),
+        nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect")),
+    ],
+)
+def test_what_is_not_the_same_is_left_alone(other: nn.Module) -> None:
+    assert operations(export.to_onnx(other)) == operations(export.to_onnx(other, operate=False))
