@@ -37,6 +37,12 @@ def test_default_precision_stays_close(style_file: Path, width: int, height: int
     assert np.abs(Style(style_file)._run(photo) - exact).mean() <= 2 / 255
 
 
+@pytest.mark.parametrize("name", ["starry-night", "great-wave"])
+def test_a_picture_of_one_colour_stays_one(name: str) -> None:
+    painted = limner.load(name)(np.full((60, 90, 3), (200, 60, 40), np.uint8))
+    assert np.ptp(painted, axis=(0, 1)).max() <= 2
+
+
 def test_same_type_in_same_type_out(style_file: Path, tmp_path: Path) -> None:
     style = limner.load(style_file)
     array = make_photo(50, 41)

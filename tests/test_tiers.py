@@ -71,8 +71,8 @@ def test_apply_paints_with_the_tier(own_style: Path, photos: Path, tmp_path: Pat
     about = {"name": "tiny", "title": "Tiny", "method": "live", "best_short_side": 256, "tier": "live"}
     export.write(live.Generator(4, 1), about, own_style.with_name("mine.live.onnx"))
     out = tmp_path / "out"
-    ended = list(batch.run([photos], out, batch.Options(style=str(own_style), tier="live"), lambda _: None))
-    assert [error for _, error in ended] == [None] * 8
+    ended = list(batch.open_batch([str(photos)], str(out), batch.Options(style=str(own_style), tier="live"), lambda _: None))
+    assert [result.outcome for result in ended] == ["painted"] * 8
 
 
 def test_the_list_of_styles_tells_their_tiers(capsys: pytest.CaptureFixture[str]) -> None:
