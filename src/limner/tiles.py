@@ -27,11 +27,11 @@ Array = NDArray[np.float32]
 Rows = Callable[[int, int], Array]
 """Rows of the photograph from one number to another, float32 1 x 3 x rows x W in [0, 1]."""
 
-MEMORY = 256e6
-"""Bytes that a band's features may take."""
+MEMORY = 32e6
+"""Bytes that a band's features may take, about; larger bands are slower (memory that is new has to be cleared, and caches are small)."""
 
 
-SLOWER = 1.6
+SLOWER = 2.4
 """How much longer a pixel takes in bands than in a picture of 512 x 512 pixels, about (`benchmarks/big.py`)."""
 
 
@@ -127,7 +127,7 @@ def memory(stages: "Stages", frame: Frame) -> float:
     for stage in stages.stages:
         *_, (_, _, _, rows) = bands(stage, whole, width, stages.multiple)
         most = max(most, stage.bytes_each * rows * width)
-    return 4e8 + 2 * most
+    return 2e8 + 3 * most
 
 
 def place() -> Path:
