@@ -95,6 +95,16 @@ def test_bundled_live_styles_paint_like_their_teachers() -> None:
         assert np.abs(painted - wanted).mean() < 0.35 * np.abs(before - wanted).mean()
 
 
+@pytest.mark.parametrize("shade", [0, 130, 255])
+def test_bundled_styles_paint_one_colour_as_one_colour(shade: int) -> None:
+    """A black frame of a film stays without a mesh, in every tier and in the default precision."""
+    frame = np.full((96, 128, 3), shade, np.uint8)
+    for name in gallery.names():
+        for tier in gallery.tiers(name):
+            painted = limner.load(name, tier=tier)(frame)
+            assert painted.astype(float).std((0, 1)).max() < 2, (name, tier)
+
+
 def _from_afar(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Means of squares of 16 x 16 pixels."""
     height, width = (side // 16 for side in picture.shape[:2])
