@@ -95,6 +95,16 @@ def test_bundled_live_styles_paint_like_their_teachers() -> None:
         assert np.abs(painted - wanted).mean() < 0.35 * np.abs(before - wanted).mean()
 
 
+@pytest.mark.parametrize("shade", [0, 130, 255])
+def test_bundled_styles_paint_one_colour_as_one_colour(shade: int) -> None:
+    """A black frame of a film stays without a mesh, in every tier and in the default precision."""
+    frame = np.full((96, 128, 3), shade, np.uint8)
+    for name in gallery.names():
+        for tier in gallery.tiers(name):
+            painted = limner.load(name, tier=tier)(frame)
+            assert painted.astype(float).std((0, 1)).max() < 2, (name, tier)
+
+
 def _from_afar(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Means of squares of 16 x 16 pixels."""
     height, width = (side // 16 for side in picture.shape[:2])
@@ -109,12 +119,22 @@ def test_parameters_of_the_student() -> None:
 
 
 def test_pixel_difference_by_hand() -> None:
-    black, fine = torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
-    fine[..., ::2] = 0.5
-    fine[..., 1::2] = -0.5
+    black, strokes, mesh = (torch.zeros(1, 3, 8, 8) for _ in range(3))
+    for column in range(8):
+        strokes[..., column] = 0.5 if column % 4 < 2 else -0.5
+        mesh[..., column] = 0.5 if column % 2 else -0.5
     assert live.pixel_difference(black, black) == 0
-    assert live.pixel_difference(fine, black) == 0.5, "a fine pattern is nothing from afar"
-    assert live.pixel_difference(black + 0.5, black) == 2.5, "another colour is"
+    assert live.pixel_difference(strokes, black) == 0.5, "a fine pattern is nothing from afar"
+    assert live.pixel_difference(mesh, black) == 2.5, "unless it is as fine as the squares that the network paints"
+    assert live.pixel_difference(black + 0.5, black) == 2.5, "and unlike another colour"
+
+
+def test_an_untrained_student_paints_no_mesh() -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        painted = live.Generator()(torch.rand(1, 3, 64, 64))
+    assert torch.equal(painted[..., ::2, ::2], painted[..., 1::2, 1::2])
+    assert painted.std() > 0.01
 
 
 def test_style_loss_forgives_a_shift_and_not_a_blur(vgg_file: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 A method that trains offers ``Config`` (a dataclass of options), ``build(config)`` (the network that becomes the style file, untrained) and
 ``train(config, run)`` (its loop, written out). One that makes several styles names in ``STYLES`` what is kept of each, and how the name of
-its file ends. What a method needs from outside is handed to it as one object, ``Run``.
+its file ends; one that knows entries of the style's card by itself gives them in ``about(config)``. What a method needs from outside is
+handed to it as one object, ``Run``.
 
 A method that paints single pictures offers ``Config`` and ``stylize(content, styles, config, easel)``; what it needs is ``Easel``.
 """

@@ -1,10 +1,10 @@
-"""Surgery: the same network with fewer and fuller operations, which engines run faster. What it paints stays the same but for rounding.
+"""Surgery: the same network with a fuller last operation, which engines run faster. What it paints stays the same but for rounding.
 
-- Nearest-neighbour upsampling and a 3 x 3 convolution are one transposed convolution of 4 x 4 with stride 2: each pixel comes from 2 x 2
-  different values, where the two steps look at 3 x 3 of which most are equal. To reflect the larger picture at its edge is to repeat the
-  smaller one's outermost pixels.
-- A last convolution with three outputs leaves most of a processor's lanes idle. Moved by two pixels at a time it gives squares of 2 x 2
-  pixels, twelve outputs, with a kernel that is larger by one and has zeros where the smaller one does not reach.
+A last convolution with three outputs leaves most of a processor's lanes idle. Moved by two pixels at a time it gives squares of 2 x 2
+pixels, twelve outputs, with a kernel that is larger by one and has zeros where the smaller one does not reach.
+
+Upsampling and the convolution behind it could be one transposed convolution likewise. They are left alone: its weights are sums, which bf16
+and int8 round differently for each pixel of a square, and where a picture is of one colour, instance norm makes a mesh of that.
 """
 
 import numpy as np
@@ -16,33 +16,7 @@ def operate(graph: GraphProto) -> None:
     """Rewrite the float32 ``graph`` in place; its pictures' sides must be even."""
     for node in list(graph.node):
         if node.op_type == "Conv":
-            _merge_upsampling(graph, node)
             _paint_in_squares(graph, node)
-
-
-def _merge_upsampling(graph: GraphProto, conv: NodeProto) -> None:
-    pad = _maker(graph, conv.input[0])
-    resize = pad and _maker(graph, pad.input[0])
-    if not (pad and resize and _is_reflection(graph, pad, 1) and _doubles(graph, resize)):
-        return
-    weights = _values(graph, conv.input[1])
-    if weights.shape[2:] != (3, 3) or not _is_plain(conv) or _uses(graph, pad.output[0]) > 1 or _uses(graph, resize.output[0]) > 1:
-        return
-    summed = np.zeros((*weights.shape[:2], 4, 4), np.float32)
-    for row in range(2):
-        for column in range(2):
-            summed[:, :, row : row + 3, column : column + 3] += weights
-    kernel = _constant(graph, f"{conv.input[1]}.transposed", summed[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
-    border = helper.make_node("Pad", [resize.input[0], pad.input[1]], list(pad.output), mode="edge")
-    merged = helper.make_node(
-        "ConvTranspose",
-        [border.output[0], kernel, *conv.input[2:]],
-        list(conv.output),
-        kernel_shape=[4, 4],
-        strides=[2, 2],
-        pads=[3, 3, 3, 3],
-    )
-    _replace(graph, [resize, pad, conv], [border, merged])
 
 
 def _paint_in_squares(graph: GraphProto, conv: NodeProto) -> None:
@@ -61,7 +35,7 @@ def _paint_in_squares(graph: GraphProto, conv: NodeProto) -> None:
     size = [side + 1, side + 1]
     wide = helper.make_node("Conv", [conv.input[0], kernel, bias], [in_squares], kernel_shape=size, strides=[2, 2])
     apart = helper.make_node("DepthToSpace", [in_squares], list(conv.output), blocksize=2, mode="CRD")
-    _replace(graph, [conv], [wide, apart])
+    _replace(graph, conv, [wide, apart])
 
 
 def _is_plain(conv: NodeProto) -> bool:
@@ -76,17 +50,8 @@ def _is_reflection(graph: GraphProto, pad: NodeProto, width: int) -> bool:
     return pad.op_type == "Pad" and mode == b"reflect" and _values(graph, pad.input[1]).tolist() == [0, 0, width, width] * 2
 
 
-def _doubles(graph: GraphProto, resize: NodeProto) -> bool:
-    mode = next((helper.get_attribute_value(a) for a in resize.attribute if a.name == "mode"), b"")
-    return resize.op_type == "Resize" and mode == b"nearest" and _values(graph, resize.input[2]).tolist() == [1, 1, 2, 2]
-
-
 def _maker(graph: GraphProto, name: str) -> NodeProto | None:
     return next((node for node in graph.node if name in node.output), None)
-
-
-def _uses(graph: GraphProto, name: str) -> int:
-    return sum(list(node.input).count(name) for node in graph.node)
 
 
 def _values(graph: GraphProto, name: str) -> NDArray[np.float32]:
@@ -101,10 +66,10 @@ def _constant(graph: GraphProto, name: str, values: NDArray[np.float32]) -> str:
     return name
 
 
-def _replace(graph: GraphProto, old: list[NodeProto], new: list[NodeProto]) -> None:
-    """Put ``new`` where the last of ``old`` stood, and drop constants that nobody needs any more."""
-    place = list(graph.node).index(old[-1])
-    nodes = [node for node in graph.node[:place] if node not in old] + new + list(graph.node[place + 1 :])
+def _replace(graph: GraphProto, old: NodeProto, new: list[NodeProto]) -> None:
+    """Put ``new`` where ``old`` stood, and drop constants that nobody needs any more."""
+    place = list(graph.node).index(old)
+    nodes = [*graph.node[:place], *new, *graph.node[place + 1 :]]
     del graph.node[:]
     graph.node.extend(nodes)
     needed = {name for node in graph.node for name in node.input}
