@@ -385,7 +385,7 @@ def stylize(
     vgg = easel.place(features.load((*config.style_layers, config.content_layer), config.vgg, pooling=config.pooling, edge="replicate"))
     height, width = content.shape[-2:]
     sizes = scales(config, height, width)[0 if start is None else -2 :]
-    iterations = [config.initial_iterations, *(config.iterations for _ in sizes[1:])]
+    iterations = [config.initial_iterations if start is None else config.iterations, *(config.iterations for _ in sizes[1:])]
     plan = [number for number, count in enumerate(iterations) for _ in range(count)]
     # From their largest size on they are only made smaller, scale by scale; and never enlarged: there is nothing more in them.
     longest = [min(config.style_scale * sizes[-1], max(each.shape[2:])) for each in styles]
