@@ -91,10 +91,10 @@ def init(vgg: Path, painting: Path, style: str = "starry-night", *, photo: Path 
     final = sum(each["loss"] for each in plain[-10:]) / 10
     scales = gatys.scales(config, *image.read(photo).pixels.shape[:2])
     work = [(scale, config.initial_iterations if number == 0 else config.iterations) for number, scale in enumerate(scales)]
-    print(f"plain: {len(plain)} iterations at {', '.join(f'{count} x {scale} px' for scale, count in work)}; final loss {final:.4f}")
+    print(f"plain: {len(plain)} iterations at {', '.join(f'{count} x {scale} px' for scale, count in work)}; final loss {final:.5f}")
     last_scale = len(begun) - config.iterations
     reached = next((number + 1 for number, each in enumerate(begun) if number >= last_scale and each["loss"] <= final), None)
-    print(f"--init {style}: {reached or 'never'} of its {len(begun)} iterations, final loss {begun[-1]['loss']:.4f}")
+    print(f"--init {style}: {reached or 'never'} of its {len(begun)} iterations, final loss {begun[-1]['loss']:.5f}")
     if reached:
         print(f"iterations: {reached / len(plain):.2f} of the plain run's")
 
