@@ -25,6 +25,8 @@ FORBIDDEN = {
     "card.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
     "style.py": {"training", "methods", "features", "cli", "batch"},
     "blend.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES, "card"},
+    "quantize.py": {"training", "methods", "features", "cli", "batch", "style"},
+    "gallery": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
     "batch.py": {"training", "methods", "features", "cli"},
     "runtimes": {"training", "features", "cli", "batch", "style", *PICTURES},
     "training": {"cli", "batch", "style", "prepare"},
