@@ -200,9 +200,8 @@ def _quantize_app() -> App:
         out
             The style file to write: mine.int8.onnx beside mine.onnx becomes its tier int8.
         """
-        _log_to_stderr()
         distance = quantize.quantize(style, out, options)
-        _complain(f"{distance}")
+        _complain(str(distance))
         _say(str(out))
         return 0
 

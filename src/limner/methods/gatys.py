@@ -379,13 +379,15 @@ def stylize(
 ) -> Tensor:
     """Paint ``content`` in the style of ``styles``: float32 1 x 3 x H x W RGB in [0, 1], all of any size, to the same, at --size.
 
-    ``start`` is the first picture, where it is given: what is there already needs the last two scales only. ``masks``, float32
+    ``start`` is the first picture, where it is given: what is there already needs the last two scales only, and time for the last. ``masks``, float32
     1 x 1 x H x W in [0, 1], one for each style, are their regions.
     """
     vgg = easel.place(features.load((*config.style_layers, config.content_layer), config.vgg, pooling=config.pooling, edge="replicate"))
     height, width = content.shape[-2:]
     sizes = scales(config, height, width)[0 if start is None else -2 :]
-    iterations = [config.initial_iterations if start is None else config.iterations, *(config.iterations for _ in sizes[1:])]
+    iterations = [config.initial_iterations, *(config.iterations for _ in sizes[1:])]
+    if start is not None:
+        iterations = [*(config.iterations for _ in sizes[1:]), max(1, config.initial_iterations // 2)]
     plan = [number for number, count in enumerate(iterations) for _ in range(count)]
     # From their largest size on they are only made smaller, scale by scale; and never enlarged: there is nothing more in them.
     longest = [min(config.style_scale * sizes[-1], max(each.shape[2:])) for each in styles]
