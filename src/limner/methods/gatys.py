@@ -379,8 +379,8 @@ def stylize(
 ) -> Tensor:
     """Paint ``content`` in the style of ``styles``: float32 1 x 3 x H x W RGB in [0, 1], all of any size, to the same, at --size.
 
-    ``start`` is the first picture, where it is given: what is there already needs the last two scales only, and time for the last. ``masks``, float32
-    1 x 1 x H x W in [0, 1], one for each style, are their regions.
+    ``start`` is the first picture, where it is given: what is there already needs the last two scales only, and time for the last.
+    ``masks``, float32 1 x 1 x H x W in [0, 1], one for each style, are their regions.
     """
     vgg = easel.place(features.load((*config.style_layers, config.content_layer), config.vgg, pooling=config.pooling, edge="replicate"))
     height, width = content.shape[-2:]
