@@ -127,8 +127,8 @@ def memory(names: Sequence[str], size: tuple[float, float], *, bytes_each: int, 
     values: list[float] = [BLOCKS[number - 1][0] * pixels / 4 ** (number - 1) for number in block]
     places: dict[int, float] = {number: BLOCKS[number - 1][0] * pixels / 4**number * 8 for number in set(block) if number < max(block)}
     if sparing:  # the first block is the largest
-        return bytes_each * (sum(values[: block.count(1)]) + 4.5 * values[0]) + places.get(1, 0.0) + 60.0 * pixels + PROGRAM
-    return bytes_each * (sum(values) + 4 * values[0]) + sum(places.values()) + 60.0 * pixels + PROGRAM
+        return bytes_each * (sum(values[: block.count(1)]) + 4.5 * values[0]) + places.get(1, 0.0) + 360.0 * pixels + PROGRAM
+    return bytes_each * (sum(values) + 4 * values[0]) + sum(places.values()) + 200.0 * pixels + PROGRAM
 
 
 def load(
