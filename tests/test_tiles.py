@@ -100,6 +100,14 @@ def test_every_bundled_style_can_be_cut() -> None:
 
     for name in gallery.names():
         assert len(Stages(gallery.find(name)).stages) == 16
+        assert len(Stages(gallery.find(name, "int8")).stages) == 16
+
+
+def test_a_network_that_cannot_be_cut_paints_big_pictures_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = uneven(131, 250)
+    whole = limner.load("starry-night", tier="live")(photo)
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    assert np.array_equal(limner.load("starry-night", tier="live")(photo), whole)
 
 
 @pytest.mark.parametrize("kind", ["strips", "tiles", "one block", "big endian", "bigtiff", "grey", "profile"])

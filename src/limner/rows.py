@@ -5,6 +5,7 @@ formats, and TIFF files that are one compressed block, stored turned, or with al
 """
 
 import os
+import secrets
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -161,7 +162,7 @@ def _in_memory(path: Path, source: Source, strip: bool, quality: int) -> Iterato
 def _tiff_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Callable[[Pixels], None]]:
     """Strips go into a file of their own first: a reader wants to know how long they are before they come."""
     rows = formats.tiff_strip_rows(np.empty((source.width, 3), source.dtype))
-    strips, lengths, left = path.with_suffix(".strips"), [], np.empty((0, source.width, 3), source.dtype)
+    strips, lengths, left = path.with_name(f".{secrets.token_hex(8)}.tmp"), [], np.empty((0, source.width, 3), source.dtype)
     try:
         with strips.open("wb") as file:
 

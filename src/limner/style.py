@@ -128,8 +128,14 @@ class Style:
         return image.from_float(stylized, pixels.dtype)
 
     def in_bands(self, height: int, width: int) -> bool:
-        """Whether a picture of this size is painted in bands (``limner.tiles``), by OpenVINO on the CPU."""
-        return height * width > WHOLE and self._runtime in ("auto", "openvino") and self._device != "gpu"
+        """Whether a picture of this size is painted in bands (``limner.tiles``), by OpenVINO on the CPU. What cannot be cut is not."""
+        if height * width <= WHOLE or self._runtime not in ("auto", "openvino") or self._device == "gpu":
+            return False
+        try:
+            self._cut()
+        except LimnerError:
+            return False
+        return True
 
     def bands(self, source: rows.Source, tell: Callable[[float], None] = lambda _: None) -> Iterator[Pixels]:
         """The stylized picture from top to bottom, some rows at a time, in the picture's own depth; memory does not grow with its size.
