@@ -2,7 +2,8 @@
 
 Bands alone would show: instance norm takes its mean and variance from all that it sees. Here it sees the whole picture: each stage of the
 network ends where a norm begins, and goes on when all bands have been measured (``limner.runtimes.openvino_stages``). What a stage hands on
-lies in temporary files, in half precision, so memory does not grow with the picture; disk space does, by 49 bytes a pixel for the bundled styles.
+lies in temporary files, in half precision, so memory does not grow with the picture; disk space does
+(49 bytes a pixel for the bundled styles).
 """
 
 import math
