@@ -58,14 +58,15 @@ def compare(
         content = resized(content, tuple(side // 4 * 4 for side in fitted(*content.shape[-2:], size)))
         paint = torch.from_numpy(image.to_float(image.read(painting).pixels))
         loss_of = objective(eyes, config, content, resized(paint, fitted(*paint.shape[-2:], size)))
-        network._run(content.numpy())  # the engine is opened, the network compiled for this size
+        pixels = image.from_float(content.numpy(), "uint8")
+        network(pixels)  # the engine is opened, the network compiled for this size
         seconds = []
         for _ in range(5):
             began = time.perf_counter()
-            drawn = network._run(content.numpy())
+            drawn = network(pixels)
             seconds.append(time.perf_counter() - began)
         with torch.no_grad():
-            wanted = loss_of(torch.from_numpy(drawn)).item()
+            wanted = loss_of(torch.from_numpy(image.to_float(drawn))).item()
         reached, needed, after = optimise(loss_of, content, wanted, iterations)
         fast = statistics.median(seconds)
         slow = (

@@ -24,15 +24,13 @@ import limner.cli; mark("import the command line (cyclopts)")
 import limner.style; mark("import numpy and Pillow")
 import openvino; mark("import OpenVINO")
 from pathlib import Path
-import sys, numpy as np
+import sys
 from limner import image
 style = limner.style.load(sys.argv[1])
 picture = image.read(sys.argv[2]); mark("read the photograph")
-photo = image.to_float(picture.pixels); mark("to float")
-style._run(np.zeros_like(photo)); mark("compile, and run once")
-painted = style._run(photo); mark("of which running (measured by a second run)")
-pixels = image.from_float(painted, picture.pixels.dtype); mark("to 8 bits")
-image.write(picture.with_pixels(pixels), sys.argv[3]); mark("write the painting")
+style(picture.pixels); mark("compile, and run once")
+painted = style(picture.pixels); mark("of which running (measured by a second run)")
+image.write(picture.with_pixels(painted), sys.argv[3]); mark("write the painting")
 for (_, before), (name, after) in zip(marks, marks[1:]): print(f"{1000 * (after - before):.0f} {name}")
 """
 

@@ -108,24 +108,25 @@ class Style:
             raise LimnerError(f"A strength of {strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
         if strength == 0:
             return pixels.copy()
+        painted = self._stylized(pixels, tell)
+        if not keep_colors and strength == 1:
+            return painted
+        before, after = (image.to_float(each)[0].transpose(1, 2, 0) for each in (pixels, painted))
+        if keep_colors:
+            after = blend.keep_colors(before, after)
+        return image.from_float(blend.strength(before, after, strength).transpose(2, 0, 1)[None], pixels.dtype)
+
+    def _stylized(self, pixels: Pixels, tell: Callable[[float], None]) -> Pixels:
+        """The network's picture as it is, in the same depth."""
         if self.in_bands(*pixels.shape[:2]):
-            source, done = rows.of(image.Picture(pixels)), 0
-            painted = np.empty_like(pixels)
-            for band in self.bands(source, tell):
+            painted, done = np.empty_like(pixels), 0
+            for band in self.bands(rows.of(image.Picture(pixels)), tell):
                 painted[done : done + len(band)] = band
                 done += len(band)
-            if strength == 1 and not keep_colors:
-                return painted
-            photo, stylized = image.to_float(pixels), image.to_float(painted)
-        else:
-            photo = image.to_float(pixels)
-            stylized = self._run(photo)
-        if keep_colors or strength < 1:
-            before, after = photo[0].transpose(1, 2, 0), stylized[0].transpose(1, 2, 0)
-            if keep_colors:
-                after = blend.keep_colors(before, after)
-            stylized = blend.strength(before, after, strength).transpose(2, 0, 1)[None]
-        return image.from_float(stylized, pixels.dtype)
+            return painted
+        if pixels.dtype == np.uint8:
+            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0])
+        return image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)
 
     def in_bands(self, height: int, width: int) -> bool:
         """Whether a picture of this size is painted in bands (``limner.tiles``), by OpenVINO on the CPU. What cannot be cut is not."""
@@ -166,15 +167,17 @@ class Style:
     def _frame(self, height: int, width: int) -> tiles.Frame:
         return tiles.Frame(height, width, BORDER, self._padding(height), self._padding(width))
 
-    def _run(self, photo: runtimes.Array) -> runtimes.Array:
-        """The network on a photo of any size: padded by reflection to what the network takes, cropped back."""
-        engine = self.open()
-        height, width = photo.shape[2:]
-        more = [(0, 0), (0, 0), (BORDER, BORDER + self._padding(height)), (BORDER, BORDER + self._padding(width))]
+    def _run(self, photo: runtimes.Image, axes: tuple[int, int]) -> runtimes.Image:
+        """The network on a photo of any size, height and width on these ``axes``: padded by reflection to what it takes, cropped back."""
+        engine, more, own = self.open(), [(0, 0)] * 4, [slice(None)] * 4
+        for axis in axes:
+            side = photo.shape[axis]
+            more[axis], own[axis] = (BORDER, BORDER + self._padding(side)), slice(BORDER, BORDER + side)
         padded = np.pad(photo, more, mode="reflect")
         try:
-            return engine(padded)[:, :, BORDER : BORDER + height, BORDER : BORDER + width]
+            return engine(padded)[tuple(own)]  # type: ignore[return-value]
         except (RuntimeError, MemoryError) as error:  # what the engines raise when memory ends
+            height, width = (photo.shape[axis] for axis in axes)
             raise LimnerError(
                 f"A picture of {width} x {height} pixels could not be painted here ({_first_line(error)}): "
                 "make it smaller with --max-size, or use a machine with more memory."

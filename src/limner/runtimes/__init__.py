@@ -2,9 +2,8 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,15 @@ from numpy.typing import NDArray
 from limner.errors import LimnerError
 
 Array = NDArray[np.float32]
-Engine = Callable[[Array], Array]
-"""float32 NCHW RGB in [0, 1] to the same; height and width as the card asks."""
+Image = TypeVar("Image", bound=NDArray[Any])
+
+
+class Engine(Protocol):
+    """What runs a network."""
+
+    def __call__(self, image: Image, /) -> Image:
+        """float32 NCHW RGB in [0, 1] to the same, or uint8 NHWC RGB to the same, rounded half up; height and width as the card asks."""
+
 
 Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
 Device = Literal["auto", "cpu", "gpu"]

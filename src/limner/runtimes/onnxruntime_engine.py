@@ -1,11 +1,13 @@
 """ONNX Runtime: reaches CUDA, DirectML and CoreML where its package for them is installed."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnxruntime
 
 from limner.errors import LimnerError
-from limner.runtimes import Array, Device, Engine, Precision
+from limner.runtimes import Device, Engine, Image, Precision
 
 GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider")
 
@@ -23,8 +25,13 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:  # i
     except Exception as error:  # its exceptions share no public base class
         raise LimnerError(f"{path} is damaged, or not a style file: make it anew with `limner export`.") from error
 
-    def run(image: Array) -> Array:
-        stylized: Array = session.run(None, {"image": image})[0]
-        return stylized
+    def run(image: Image) -> Image:
+        pixels = image.dtype == np.uint8
+        photo = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32) / np.float32(255) if pixels else image
+        stylized: Any = session.run(None, {"image": photo})[0]
+        if pixels:
+            stylized = (stylized.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
+        result: Image = stylized
+        return result
 
     return run

@@ -5,14 +5,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
+from numpy.typing import NDArray
+from openvino import opset13 as op
 
 from limner.errors import LimnerError
-from limner.runtimes import Array, Device, Engine, Precision
+from limner.runtimes import Device, Engine, Image, Precision
 
 SMALL = 512 * 512
 """Pictures of up to so many pixels run in one network of open sizes: compiling takes longer than painting them. The size alone decides, so
 that a picture is painted in the same way whatever came before it."""
+
+FLOATS, PIXELS = [-1, 3, -1, -1], [-1, -1, -1, 3]
+"""Open sizes: NCHW and NHWC."""
 
 KEPT = 3_000_000
 """Networks compiled for one size are kept while these sizes have at most so many pixels together: each holds some 170 bytes a pixel."""
@@ -45,22 +51,39 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
             "No GPU was found: leave --device out to use the CPU, or install an engine that reaches yours (pip install onnxruntime-gpu)."
         )
     network = read(path)
-    open_size = network.inputs[0].get_partial_shape()
-    compiled: dict[tuple[int, ...], openvino.CompiledModel] = {}  # the one used last at the end
+    networks = {np.dtype(np.float32): network}
+    compiled: dict[tuple[np.dtype[Any], tuple[int, ...]], openvino.CompiledModel] = {}  # the one used last at the end
 
-    def network_for(shape: tuple[int, ...]) -> openvino.CompiledModel:
-        small = math.prod(shape) <= 3 * SMALL
-        key = () if small else shape
+    def network_for(image: NDArray[Any]) -> openvino.CompiledModel:
+        key = image.dtype, () if image.size <= 3 * SMALL else image.shape
         if key not in compiled:
-            while compiled and sum(math.prod(kept) for kept in (*compiled, shape) if kept) > 3 * KEPT:
+            while compiled and sum(math.prod(shape) for _, shape in (*compiled, key) if shape) > 3 * KEPT:
                 del compiled[next(iter(compiled))]
-            network.reshape(open_size if small else list(shape))
-            compiled[key] = core().compile_model(network, target, settings(precision))
+            if image.dtype not in networks:
+                networks[image.dtype] = on_pixels(network)
+            chosen = networks[image.dtype]
+            chosen.reshape(list(key[1]) or (PIXELS if image.dtype == np.uint8 else FLOATS))
+            compiled[key] = core().compile_model(chosen, target, settings(precision))
         compiled[key] = compiled.pop(key)
         return compiled[key]
 
-    def run(image: Array) -> Array:
-        stylized: Array = network_for(image.shape)(image)[0]
+    def run(image: Image) -> Image:
+        stylized: Image = network_for(image)(image)[0]
         return stylized
 
     return run
+
+
+def on_pixels(network: Any) -> Any:
+    """A copy of a style's network from uint8 NHWC to the same, rounded half up.
+
+    In numpy the conversions take a fifth of a small network's time, and next to none here.
+    """
+    network = network.clone()
+    pixels = op.parameter(PIXELS, np.uint8)
+    image = op.divide(op.convert(op.transpose(pixels, [0, 3, 1, 2]), "f32"), np.float32(255))
+    for user in network.inputs[0].get_target_inputs():
+        user.replace_source_output(image.output(0))
+    stylized = network.outputs[0].get_node().input_value(0)
+    rounded = op.convert(op.clamp(op.add(op.multiply(stylized, np.float32(255)), np.float32(0.5)), 0.0, 255.0), "u8")
+    return openvino.Model([op.result(op.transpose(rounded, [0, 2, 3, 1]))], [pixels], "pixels")

@@ -29,6 +29,9 @@ from limner.runtimes.openvino_engine import core, read, settings
 KEPT = 40
 """Bytes for each pixel of the picture that a layer may take to be kept, in half precision, and not computed again."""
 
+SIDE = 512
+"""Of the picture by which layers' sizes are found out."""
+
 # fmt: off
 ELEMENTWISE = frozenset([
     "Abs", "Add", "Clamp", "Convert", "Divide", "Elu", "Exp", "FakeQuantize", "Gelu",
@@ -89,9 +92,14 @@ class Stages:
     def __init__(self, path: Path, precision: str = "auto") -> None:
         self.path, self.precision = path, precision
         self._network = read(path)
-        side, model = 512, self._network.clone()
-        model.reshape([1, 3, side, side])
-        self._analyse(model, side)
+        _name_squares(self._network, self._static())
+        self._analyse(self._static(), SIDE)
+
+    def _static(self) -> Any:
+        """A copy for pictures of one size, where all shapes are known."""
+        model = self._network.clone()  # which keeps the names of its nodes
+        model.reshape([1, 3, SIDE, SIDE])
+        return model
 
     def _analyse(self, model: Any, side: int) -> None:
         picture, level, layers = model.inputs[0].get_node(), {}, {}
@@ -190,7 +198,7 @@ class Stages:
         taken off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the
         last stage. The arrays are overwritten by the next band.
         """
-        model = self._network.clone()  # which keeps the names of its nodes
+        model = self._network.clone()
         nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
         parameters: list[Any] = []
 
@@ -245,6 +253,27 @@ class Stages:
         return run
 
 
+def _name_squares(network: Any, static: Any) -> None:
+    """Squares of pixels that become channels (PixelUnshuffle) are exported as three operations, which cannot be cut: make one of them."""
+    nodes = {node.get_friendly_name(): node for node in network.get_ordered_ops()}
+    for node in static.get_ordered_ops():
+        if node.get_type_name() != "Transpose" or list(_constants(node.input_value(1))) != [0, 1, 3, 5, 2, 4]:
+            continue
+        before, after = node.input_value(0).get_node(), next(iter(node.output(0).get_target_inputs())).get_node()
+        if before.get_type_name() == after.get_type_name() == "Reshape":
+            block = node.input_value(0).get_shape()[3]
+            end = nodes[after.get_friendly_name()]
+            squares = op.space_to_depth(nodes[before.get_friendly_name()].input_value(0), "depth_first", block)
+            end.output(0).replace(squares.output(0))
+            squares.set_friendly_name(end.get_friendly_name())
+
+
+def _constants(value: Any) -> Any:
+    """A constant's values; none where it is something else."""
+    node = value.get_node()
+    return np.ravel(node.get_data()) if node.get_type_name() == "Constant" else ()
+
+
 def _key(output: Any) -> str:
     return f"{output.get_node().get_friendly_name()}:{output.get_index()}"
 
@@ -284,7 +313,7 @@ def _reach(path: Path, node: Any, above: Fraction, below: Fraction) -> tuple[Fra
     negative, as where rows were padded on.
     """
     name = node.get_type_name()
-    if name in ELEMENTWISE:
+    if name in ELEMENTWISE or (name == "Reshape" and node.get_input_partial_shape(0) == node.get_output_partial_shape(0)):
         return above, below
     attributes = node.get_attributes()
     if name == "Pad":

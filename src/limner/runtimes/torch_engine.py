@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from limner.card import KEY, Card
 from limner.errors import LimnerError
-from limner.runtimes import Array, Device, Engine, Precision
+from limner.runtimes import Device, Engine, Image, Precision
 
 
 def has_gpu() -> bool:
@@ -33,10 +33,17 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
     network.to(target, memory_format=torch.channels_last).eval()
     bf16 = precision == "auto" and target.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
-    def run(image: Array) -> Array:
-        with torch.inference_mode(), torch.autocast(target.type, torch.bfloat16, enabled=bf16):
-            stylized: Array = network(torch.from_numpy(image).to(target)).float().cpu().numpy()
-        return stylized
+    def run(image: Image) -> Image:
+        given = torch.from_numpy(image).to(target)
+        pixels = given.dtype == torch.uint8
+        with torch.inference_mode():
+            photo = given.permute(0, 3, 1, 2) / 255 if pixels else given
+            with torch.autocast(target.type, torch.bfloat16, enabled=bf16):
+                stylized = network(photo).float()
+            if pixels:
+                stylized = (stylized * 255 + 0.5).clamp(0, 255).byte().permute(0, 2, 3, 1)
+        result: Image = stylized.cpu().contiguous().numpy()
+        return result
 
     return run
 
