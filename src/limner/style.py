@@ -155,7 +155,7 @@ class Style:
         engine(probe)
         seconds = (time.perf_counter() - start) * height * width / 512**2
         stages, frame = self._cut(), self._frame(height, width)
-        return tiles.memory(stages, frame), tiles.disk(stages, frame), seconds * tiles.SLOWER
+        return tiles.memory(stages, frame), tiles.disk(stages, frame), seconds * tiles.SLOWER + tiles.COMPILING
 
     def _cut(self) -> "Stages":
         if self._stages is None:

@@ -6,15 +6,19 @@ lies in temporary files, in half precision, so memory does not grow with the pic
 (49 bytes a pixel for the bundled styles).
 """
 
+import errno
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from threading import Lock
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +29,24 @@ if TYPE_CHECKING:
     from limner.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
 
 Array = NDArray[np.float32]
+Result = TypeVar("Result")
 Rows = Callable[[int, int], Array]
 """Rows of the photograph from one number to another, float32 1 x 3 x rows x W in [0, 1]."""
 
 MEMORY = 32e6
 """Bytes that a band's features may take, about; larger bands are slower (memory that is new has to be cleared, and caches are small)."""
 
+SLOWER, COMPILING = 2.4, 0.5
+"""How much longer a pixel takes in bands than in a picture of 512 x 512 pixels, and the seconds that the stages take at first, about."""
 
-SLOWER = 2.4
-"""How much longer a pixel takes in bands than in a picture of 512 x 512 pixels, about (`benchmarks/big.py`)."""
+
+class Band(NamedTuple):
+    """Rows ``start`` to ``stop`` of the picture are painted at once; for it, ``rows`` of them must be seen, from ``first`` on."""
+
+    start: int
+    stop: int
+    first: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -76,34 +89,76 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
     kept: dict[str, _Kept] = {}
     statistics: dict[str, tuple[Array, Array]] = {}
     costs = [1.0 + (stage.bytes_each > 100) * 3 for stage in stages.stages]
-    with tempfile.TemporaryDirectory(prefix="limner-", dir=place()) as folder, ExitStack() as files:
+
+    def compile(stage: "Stage") -> "Run":
+        return stages.compile(stage, next(bands(stage, whole, width, stages.multiple)).rows, width)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="limner-", dir=place()) as folder,
+        ExitStack() as files,
+        ThreadPoolExecutor(stages.streams, "limner-bands") as workers,
+    ):
+        runs = deque([workers.submit(compile, stages.stages[0])])
         for number, stage in enumerate(stages.stages):
             writes = [_Kept(Path(folder) / f"{number}-{place}", layer, width) for place, layer in enumerate(stage.writes)]
             for layer in writes:
                 files.callback(layer.file.close)
             sums = [_Sums(norm) for norm in stage.measures]
-            run: Run | None = None
-            for start, stop, first, rows in bands(stage, whole, width, stages.multiple):
-                if run is None:
-                    run = stages.compile(stage, rows, width)
-                picture = frame.rows(photo, first, first + rows) if stage.reads_picture else None
-                reads = [kept[layer.name].read(first, first + rows) for layer in stage.reads]
-                masks = [each.mask(start, stop, first, rows) for each in sums]
-                found = run(picture, reads, statistics, masks)
-                for layer in writes:
-                    layer.write(found.pop(0), first, start, stop)
-                for each, mask in zip(sums, masks, strict=True):
-                    each.add(found.pop(0), found.pop(0), found.pop(0), mask, width)
-                if stage.last:
-                    top, bottom = max(start, frame.border), min(stop, frame.border + frame.height)
-                    if top < bottom:
-                        yield found[0][:, :, top - first : bottom - first, frame.border : frame.border + frame.width]
-                tell((sum(costs[:number]) + costs[number] * stop / whole) / sum(costs))
+            cut = list(bands(stage, whole, width, stages.multiple))
+            step = _Step(stage, runs.popleft().result(), frame, kept, statistics, writes, sums)
+            runs.extend(workers.submit(compile, later) for later in stages.stages[number + 1 : number + 2])  # while this one runs
+            seen = (frame.rows(photo, band.first, band.first + band.rows) if stage.reads_picture else None for band in cut)
+            gone = _in_order(workers, stages.streams, step, zip(cut, seen, strict=True))
+            for band, (measured, painted) in zip(cut, gone, strict=True):
+                for each, found in zip(sums, measured, strict=True):
+                    each.add(*found, width)
+                if painted is not None:
+                    yield painted
+                tell((sum(costs[:number]) + costs[number] * band.stop / whole) / sum(costs))
             statistics |= {each.norm.name: each.affine() for each in sums}
             kept |= {layer.layer.name: layer for layer in writes}
             wanted = _wanted_after(stages, number)
             for name in [name for name in kept if name not in wanted]:
                 kept.pop(name).close()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One stage for one picture: what its bands have in common. They go through it in several threads."""
+
+    stage: "Stage"
+    run: "Run"
+    frame: Frame
+    kept: dict[str, "_Kept"]
+    statistics: dict[str, tuple[Array, Array]]
+    writes: list["_Kept"]
+    sums: list["_Sums"]
+
+    def __call__(self, band: Band, picture: Array | None) -> tuple[list[tuple[Array, Array, Array, Array]], Array | None]:
+        """What the band tells of each norm (see ``_Sums.add``), and the stylized band if this is the last stage."""
+        start, stop, first, rows = band
+        reads = [self.kept[layer.name].read(first, first + rows) for layer in self.stage.reads]
+        masks = [each.mask(start, stop, first, rows) for each in self.sums]
+        found = self.run(picture, reads, self.statistics, masks)
+        for layer in self.writes:
+            layer.write(found.pop(0), first, start, stop)
+        measured = [(found.pop(0).copy(), found.pop(0).copy(), found.pop(0).copy(), mask) for mask in masks]
+        if not self.stage.last:
+            return measured, None
+        border, height, width = self.frame.border, self.frame.height, self.frame.width
+        top, bottom = max(start, border), min(stop, border + height)
+        return measured, found[0][:, :, top - first : max(bottom, top) - first, border : border + width].copy()
+
+
+def _in_order(workers: ThreadPoolExecutor, count: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+    """``work(*job)`` for each, results in the order of ``jobs``; only a few are under way or wait, so that memory does not grow."""
+    waiting: deque[Future[Result]] = deque()
+    for job in jobs:
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+        waiting.append(workers.submit(work, *job))
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _wanted_after(stages: "Stages", number: int) -> set[str]:
@@ -126,9 +181,8 @@ def memory(stages: "Stages", frame: Frame) -> float:
     whole, width = frame.whole
     most = 0.0
     for stage in stages.stages:
-        *_, (_, _, _, rows) = bands(stage, whole, width, stages.multiple)
-        most = max(most, stage.bytes_each * rows * width)
-    return 2e8 + 3 * most
+        most = max(most, stage.bytes_each * next(bands(stage, whole, width, stages.multiple)).rows * width)
+    return 2.5e8 + 0.6 * stages.streams * most
 
 
 def place() -> Path:
@@ -137,16 +191,13 @@ def place() -> Path:
     return Path(tempfile.gettempdir()) if "TMPDIR" in os.environ or not os.access(large, os.W_OK) else large
 
 
-def bands(stage: "Stage", whole: int, width: int, multiple: int) -> Iterator[tuple[int, int, int, int]]:
-    """Which rows of the picture are painted at once, from and to; and those that must be seen for it: the first, and how many.
-
-    All see equally many, so that the stage is compiled once.
-    """
+def bands(stage: "Stage", whole: int, width: int, multiple: int) -> Iterator[Band]:
+    """From top to bottom; all see equally many rows, so that the stage is compiled once."""
     fitting = int(MEMORY / (stage.bytes_each * width)) - stage.above - stage.below
     height = min(max(fitting // multiple * multiple, 2 * multiple, 32 // multiple * multiple), whole)
     rows = min(height + stage.above + stage.below, whole)
     for start in range(0, whole, height):
-        yield start, min(start + height, whole), min(max(start - stage.above, 0), whole - rows), rows
+        yield Band(start, min(start + height, whole), min(max(start - stage.above, 0), whole - rows), rows)
 
 
 class _Sums:
@@ -185,20 +236,25 @@ class _Kept:
     def __init__(self, path: Path, layer: "Layer", width: int) -> None:
         self.layer, self.channels, self.width = layer, layer.channels, int(width * layer.scale)
         self.file: IO[bytes] = path.open("w+b", buffering=0)
+        self.lock = Lock()
 
     def write(self, features: NDArray[np.float16], first: int, start: int, stop: int) -> None:
         """Rows ``start`` to ``stop`` of the picture, of features whose own begin with ``first``."""
         scale = self.layer.scale
         own = features[0, :, int((start - first) * scale) : int((stop - first) * scale)]
-        self.file.seek(int(start * scale) * self.channels * self.width * 2)
-        self.file.write(np.ascontiguousarray(own.transpose(1, 0, 2)).data)
+        data = np.ascontiguousarray(own.transpose(1, 0, 2)).data
+        with self.lock:
+            self.file.seek(int(start * scale) * self.channels * self.width * 2)
+            if self.file.write(data) < data.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.file.name)
 
     def read(self, start: int, stop: int) -> NDArray[np.float16]:
         """float16 1 x C x rows x W."""
         first, last = int(start * self.layer.scale), int(stop * self.layer.scale)
         rows = np.empty((last - first, self.channels, self.width), np.float16)
-        self.file.seek(first * self.channels * self.width * 2)
-        self.file.readinto(rows.data)  # type: ignore[attr-defined]
+        with self.lock:
+            self.file.seek(first * self.channels * self.width * 2)
+            self.file.readinto(rows.data)  # type: ignore[attr-defined]
         return np.ascontiguousarray(rows.transpose(1, 0, 2))[None]
 
     def close(self) -> None:

@@ -11,6 +11,8 @@ are made of (``_reach``), and the file itself stays a plain ONNX graph.
 """
 
 import math
+import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -88,6 +90,9 @@ Run = Callable[[Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Arr
 
 class Stages:
     """The stages of the network in a style file. Raises ``LimnerError`` where it cannot be cut."""
+
+    streams = min(os.cpu_count() or 1, 4)
+    """Bands that are painted at a time, each by its part of the cores: what is serial about one goes on beside the others."""
 
     def __init__(self, path: Path, precision: str = "auto") -> None:
         self.path, self.precision = path, precision
@@ -196,7 +201,7 @@ class Stages:
 
         it returns ``stage.writes``, float16; of each of ``stage.measures`` a number near its mean, the mean of what is left when that is
         taken off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the
-        last stage. The arrays are overwritten by the next band.
+        last stage. The arrays are overwritten by the next band of the same thread; ``streams`` threads may run bands at a time.
         """
         model = self._network.clone()
         nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
@@ -232,8 +237,8 @@ class Stages:
         part = openvino.Model(results, parameters, f"stage {stage.number}")
         if stage.reads_picture:
             part.reshape({part.inputs[0]: [1, 3, rows, width]})
-        compiled = core().compile_model(part, "CPU", settings(self.precision))
-        request = compiled.create_infer_request()
+        compiled = core().compile_model(part, "CPU", settings(self.precision) | {"NUM_STREAMS": str(self.streams)})
+        mine = threading.local()
 
         def run(
             picture: Array | None,
@@ -247,8 +252,10 @@ class Stages:
                 *(each for norm in stage.norms for each in statistics[norm.name]),
                 *masks,
             ]
-            request.infer(dict(enumerate(inputs)), share_inputs=True)
-            return [request.get_output_tensor(number).data for number in range(len(results))]
+            if not hasattr(mine, "request"):
+                mine.request = compiled.create_infer_request()
+            mine.request.infer(dict(enumerate(inputs)), share_inputs=True)
+            return [mine.request.get_output_tensor(number).data for number in range(len(results))]
 
         return run
 
