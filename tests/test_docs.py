@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from limner import cli
+from limner.cli.train import method_names
 
 ROOT = Path(__file__).parent.parent
 PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",)))
-TRAIN = tuple(("train", name.replace("_", "-")) for name in cli.method_names())
+TRAIN = tuple(("train", name.replace("_", "-")) for name in method_names())
 COMMANDS = (("apply",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from limner import methods
-from limner.cli import method_names
+from limner.cli.train import method_names
 
 MODULES = [importlib.import_module(f"limner.methods.{name}") for name in method_names()]
 

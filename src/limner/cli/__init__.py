@@ -1,0 +1,185 @@
+"""The command line. Nothing heavy is imported before it is known what is wanted."""
+
+import importlib
+import io
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from limner.batch import Options
+from limner.cli.application import call
+from limner.cli.console import complain, need_torch, say
+from limner.errors import LimnerError
+from limner.gallery import Tier
+from limner.version import __version__
+
+app = App(
+    name="limner",
+    help="Turns photographs into paintings, and trains new styles.",
+    version=__version__,
+    help_format="markdown",
+    default_parameter=Parameter(negative=()),
+)
+LATER = {
+    "prepare": "Make pictures ready for training: as small files, tar shards or one .npz.",
+    "paint": "Paint a photograph in the style of any painting, slowly and well.",
+    "quantize": "Write the int8 form of a style file, faster on CPUs.",
+    "train": "Train a style of your own: `limner train --help` lists the methods.",
+}
+"""Commands with modules of their own, imported when they are asked for: their options bring NumPy, Pillow or torch along."""
+
+Flat = Annotated[Options, Parameter(name="*")]
+
+
+@app.command
+def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
+    """Paint photographs with a style. A command that was ended goes on when it is given again.
+
+    Parameters
+    ----------
+    inputs
+        Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'.
+    out
+        Where to write: a file for a single picture, else a folder. By default beside the photograph, as photo.starry-night.jpg.
+    """
+    from limner import batch, progress
+
+    work = batch.open_batch(inputs, out, options, complain)
+    several = len(work.jobs) > 1
+    count = {"painted": 0, "skipped": 0, "failed": 0}
+    errors = []
+    with (
+        progress.bar(len(work), "pictures", shown=several) as advance,
+        progress.percent(shown=not several) as work.watch,
+        closing(iter(work)) as results,
+    ):
+        try:
+            for result in results:
+                count[result.outcome] += 1
+                if result.outcome != "skipped":
+                    advance()
+                if result.error is None:
+                    say(str(result.job.target))
+                else:
+                    errors.append(str(result.error))
+                    complain(errors[-1])
+        except KeyboardInterrupt:
+            results.close()
+            complain("stopped; what is painted is kept, and the same command goes on.")
+            return 130
+    if several:
+        complain(", ".join(f"{number:,} {outcome}" for outcome, number in count.items()) + (":" if errors else "."))
+        for sentence in errors:
+            complain(sentence)
+    return 2 if errors else 0
+
+
+@app.command
+def styles(name: str = "", *, tier: Tier = "standard", names: bool = False) -> int:
+    """List the bundled styles and their tiers, or show one style's card.
+
+    Parameters
+    ----------
+    name
+        A bundled style, or a style file.
+    tier
+        The tier whose card to show.
+    names
+        Print the names alone, for scripts.
+    """
+    from limner import card, gallery
+
+    if names:
+        say("\n".join(gallery.names()))
+    elif name:
+        _show_card(card.read(gallery.find(name, tier)))
+    else:
+        table = [(style.name, style.title, ", ".join(gallery.tiers(style.name)), style.description) for style in gallery.cards()]
+        widths = [max(len(row[column]) for row in table) for column in range(3)]
+        for row in table:
+            say("  ".join([*(f"{entry:{width}}" for entry, width in zip(row[:3], widths, strict=True)), row[3]]))
+    return 0
+
+
+def _show_card(card: Any) -> None:
+    say(f"{card.title} ({card.name})")
+    if card.description:
+        say(card.description)
+    facts = {
+        "tier": card.tier,
+        "method": card.method.replace("_", "-"),
+        "teacher": card.teacher,
+        "int8": card.quantized,
+        "licence": card.licence,
+        "authors": card.authors,
+        "trained on": "\n".join(card.trained_on),
+        "steps": f"{card.steps:,}",
+        "recipe": card.recipe,
+        "parameters": f"{card.parameters:,}",
+        "best short side": f"{card.best_short_side} px",
+        "receptive field": f"{card.receptive_field} px",
+        "weights sha256": card.weights_sha256,
+        "limner": card.limner_version,
+    }
+    for name, value in facts.items():
+        if value:
+            say(f"  {name:16}" + value.replace("\n", "\n" + 18 * " "))
+
+
+@app.command
+def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint: Literal["best", "newest"] = "best") -> int:
+    """Write the style file of a training run.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    out
+        The style file to write, e.g. my-style.onnx.
+    checkpoint
+        The one with the best held-out number, or the newest.
+    """
+    need_torch()
+    from limner import training
+
+    say(str(training.write_style(run, out, which=checkpoint)))
+    return 0
+
+
+def main(words: list[str] | None = None) -> None:
+    """The console script: exit code 0, 2 after bad input (told in one sentence each), 130 after Ctrl-C."""
+    words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name that the terminal cannot show ends nothing
+    try:
+        sys.exit(_dispatch(words))
+    except LimnerError as error:
+        complain(str(error))
+    except CycloptsError as error:
+        complain(" ".join(str(error).split()) + " (`limner --help` tells more.)")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output (`| head`) has gone; Python must not try to write the rest of it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(2)
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] and words[0] in LATER:
+        return int(importlib.import_module(f"limner.cli.{words[0]}").run(words[1:]))
+    return call(app, words)
+
+
+def _listed() -> int:
+    """Only for the list of commands: ``_dispatch`` takes these before it comes here."""
+    return 0
+
+
+for _name, _help in LATER.items():
+    app.command(_listed, name=_name, help=_help)

@@ -1,0 +1,44 @@
+"""What all commands are made of: an application, flags taken before it reads them, and defaults from presets and files."""
+
+from typing import Any
+
+from cyclopts import App, Parameter
+from cyclopts.config import Dict
+
+from limner.errors import LimnerError
+
+
+def application(name: str, help: str | None = None) -> App:
+    return App(name=name, help=help, help_format="markdown", default_parameter=Parameter(negative=()), version_flags=())
+
+
+def call(application: App, words: list[str]) -> int:
+    """The command's exit code. Errors are raised."""
+    result = application(words, exit_on_error=False, print_error=False, result_action="return_value")
+    return result if isinstance(result, int) else 0
+
+
+def take(words: list[str], flag: str) -> tuple[list[str], str | None]:
+    """``words`` without ``flag VALUE`` (or ``flag=VALUE``), and the value."""
+    for i, word in enumerate(words):
+        if word == flag:
+            if i + 1 == len(words):
+                raise LimnerError(f"{flag} needs a value.")
+            return words[:i] + words[i + 2 :], words[i + 1]
+        if word.startswith(flag + "="):
+            return words[:i] + words[i + 1 :], word.removeprefix(flag + "=")
+    return words, None
+
+
+def preset(module: Any, name: str) -> dict[str, Any]:
+    """The options of a method's preset."""
+    presets: dict[str, dict[str, Any]] = module.Config.PRESETS
+    if name not in presets:
+        method = module.__name__.rpartition(".")[2].replace("_", "-")
+        raise LimnerError(f"{method} has no preset {name!r}: there is {', '.join(presets)}.")
+    return presets[name]
+
+
+def as_defaults(table: dict[str, Any], *, source: str) -> Dict:
+    """Options as defaults that flags override."""
+    return Dict({key.replace("_", "-"): value for key, value in table.items()}, use_commands_as_keys=False, source=source)

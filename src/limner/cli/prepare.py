@@ -1,0 +1,107 @@
+"""`limner prepare` and its four commands."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from limner import prepare
+from limner.cli.application import application, call
+from limner.cli.console import complain, say, stderr
+from limner.prepare import edges
+
+HELP = """Make pictures ready for training, once: scaled down, cut to squares, without near-duplicates.
+
+From any mix of folders, films, .tar shards and .npz files. A command that was ended goes on when it is given again.
+"""
+
+Paths = list[Path] | None
+flat = Parameter(name="*")
+app = application("limner prepare", HELP)
+
+
+def run(words: list[str]) -> int:
+    return call(app, words)
+
+
+@app.command
+def crops(sources: list[Path], *, options: Annotated[prepare.CropOptions, flat]) -> int:
+    """Write pictures as small JPEG files into a folder.
+
+    Parameters
+    ----------
+    sources
+        Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+    """
+    return _prepare(lambda progress: prepare.crops(sources, options, progress))
+
+
+@app.command
+def shards(sources: list[Path], *, options: Annotated[prepare.ShardOptions, flat]) -> int:
+    """Write pictures as JPEG files into tar shards, for sets of many thousands (WebDataset's layout).
+
+    Parameters
+    ----------
+    sources
+        Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+    """
+    return _prepare(lambda progress: prepare.shards(sources, options, progress))
+
+
+@app.command
+def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None, options: Annotated[prepare.Options, flat]) -> int:
+    """Write pictures as equal squares into one compressed NumPy file, for small sets: an array `images`, or `a` and `b`.
+
+    Parameters
+    ----------
+    sources
+        Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+    domain_a
+        Instead of these: the first of two domains.
+    domain_b
+        The second of two domains.
+    """
+    domains = {"domain_a": domain_a or (), "domain_b": domain_b or ()}
+    return _prepare(lambda progress: prepare.npz(sources or (), options, progress, **domains), f" of {options.size} x {options.size}")
+
+
+@app.command(name="edges")
+def edge_smoothed(sources: list[Path], *, options: Annotated[edges.EdgeOptions, flat]) -> int:
+    """Write cartoons with their edges blurred, as PNG files into a folder: what `limner train cartoongan --edges` takes.
+
+    Parameters
+    ----------
+    sources
+        Folders (searched at any depth), pictures, films, .tar shards, .npz files.
+    """
+    return _prepare(lambda progress: edges.edges(sources, options, progress))
+
+
+def _prepare(work: Callable[[prepare.Progress], prepare.Summary], of_size: str = "") -> int:
+    """Do it under a progress bar, and say what became of the pictures."""
+    from rich import progress
+
+    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
+    console = stderr()
+    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task("", start=False)
+
+        def tell(done: int, total: int) -> None:
+            if bar.tasks[0].started:
+                bar.update(task, completed=done)
+            else:
+                bar.reset(task, completed=done, total=total)
+
+        try:
+            summary = work(tell)
+        except KeyboardInterrupt:
+            bar.stop()
+            complain("stopped; go on with the same command.")
+            return 130
+    for sentence in summary.bad:
+        complain(sentence)
+    places = {name: "" if name == "images" else f" in {name}" for name in summary.written}
+    written = " and ".join(f"{count:,} pictures{of_size}{places[name]}" for name, count in summary.written.items())
+    say(f"{summary.out}: {written} written, {summary.near:,} near-duplicates dropped, {len(summary.bad):,} could not be used.")
+    return 0
