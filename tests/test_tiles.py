@@ -1,5 +1,7 @@
 """Pictures of any size, in bands: as if they had been painted whole, without seams."""
 
+import resource
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 import limner
 from limner import image, rows, tiles
 from limner import style as style_module
+from limner.errors import LimnerError
 from limner.methods import cartoongan, cyclegan, fast_style, live
 from limner.runtimes import openvino_stages
 from limner.runtimes.openvino_stages import Stages
@@ -77,6 +80,28 @@ def seam(painted: NDArray[np.float64], whole: NDArray[np.float64], height: int =
     step, expected = (np.abs(np.diff(each, axis=0)).mean((1, 2)) for each in (painted, whole))
     borders = np.arange(height - 1, len(step), height)
     return float(step[borders].mean() / expected[borders].mean())
+
+
+def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(LimnerError, match=r"Temporary files could not be written to .*TMPDIR"):
+            Style(network)(uneven(403, 250))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not [thread.name for thread in threading.enumerate() if "limner" in thread.name]
+
+
+def test_bands_that_nobody_wants_any_more_end(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    bands = Style(network).bands(rows.of(image.Picture(uneven(403, 250))))
+    assert len(next(bands)) > 0
+    assert [thread for thread in threading.enumerate() if "limner" in thread.name], "or this test proves nothing"
+    bands.close()
+    assert not [thread for thread in threading.enumerate() if "limner" in thread.name]
 
 
 def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:

@@ -6,7 +6,6 @@ lies in temporary files, in half precision, so memory does not grow with the pic
 (49 bytes a pixel for the bundled styles).
 """
 
-import errno
 import math
 import os
 import shutil
@@ -14,16 +13,16 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.errors import require
+from limner.errors import LimnerError, require
 
 if TYPE_CHECKING:
     from limner.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
@@ -93,16 +92,10 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
     def compile(stage: "Stage") -> "Run":
         return stages.compile(stage, next(bands(stage, whole, width, stages.multiple)).rows, width)
 
-    with (
-        tempfile.TemporaryDirectory(prefix="limner-", dir=place()) as folder,
-        ExitStack() as files,
-        ThreadPoolExecutor(stages.streams, "limner-bands") as workers,
-    ):
+    with ExitStack() as files, ThreadPoolExecutor(stages.streams, "limner-bands") as workers:
         runs = deque([workers.submit(compile, stages.stages[0])])
         for number, stage in enumerate(stages.stages):
-            writes = [_Kept(Path(folder) / f"{number}-{place}", layer, width) for place, layer in enumerate(stage.writes)]
-            for layer in writes:
-                files.callback(layer.file.close)
+            writes = [files.enter_context(closing(_Kept(layer, width))) for layer in stage.writes]
             sums = [_Sums(norm) for norm in stage.measures]
             cut = list(bands(stage, whole, width, stages.multiple))
             step = _Step(stage, runs.popleft().result(), frame, kept, statistics, writes, sums)
@@ -233,20 +226,26 @@ class _Sums:
 class _Kept:
     """A layer on disk, float16, row by row: H x C x W."""
 
-    def __init__(self, path: Path, layer: "Layer", width: int) -> None:
+    def __init__(self, layer: "Layer", width: int) -> None:
         self.layer, self.channels, self.width = layer, layer.channels, int(width * layer.scale)
-        self.file: IO[bytes] = path.open("w+b", buffering=0)
+        self.file: Any = tempfile.TemporaryFile(dir=place(), buffering=0)  # noqa: SIM115 (gone with the process, even if it is killed)
         self.lock = Lock()
 
     def write(self, features: NDArray[np.float16], first: int, start: int, stop: int) -> None:
         """Rows ``start`` to ``stop`` of the picture, of features whose own begin with ``first``."""
         scale = self.layer.scale
         own = features[0, :, int((start - first) * scale) : int((stop - first) * scale)]
-        data = np.ascontiguousarray(own.transpose(1, 0, 2)).data
-        with self.lock:
-            self.file.seek(int(start * scale) * self.channels * self.width * 2)
-            if self.file.write(data) < data.nbytes:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.file.name)
+        data = np.ascontiguousarray(own.transpose(1, 0, 2)).data.cast("B")
+        try:
+            with self.lock:
+                self.file.seek(int(start * scale) * self.channels * self.width * 2)
+                while data:
+                    data = data[self.file.write(data) :]
+        except OSError as error:
+            raise LimnerError(
+                f"Temporary files could not be written to {place()} ({error.strerror}): name a folder with more room in the environment "
+                "variable TMPDIR, or make the picture smaller with --max-size."
+            ) from error
 
     def read(self, start: int, stop: int) -> NDArray[np.float16]:
         """float16 1 x C x rows x W."""
@@ -254,9 +253,8 @@ class _Kept:
         rows = np.empty((last - first, self.channels, self.width), np.float16)
         with self.lock:
             self.file.seek(first * self.channels * self.width * 2)
-            self.file.readinto(rows.data)  # type: ignore[attr-defined]
+            self.file.readinto(rows.data)
         return np.ascontiguousarray(rows.transpose(1, 0, 2))[None]
 
     def close(self) -> None:
         self.file.close()
-        Path(self.file.name).unlink()
