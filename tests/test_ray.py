@@ -119,3 +119,34 @@ def test_other_file_systems_and_tables(folder: Path, style_file: Path, tmp_path:
         assert (code, out, len(err.splitlines())) == (2, "", 1), err
         assert named in err
     assert not (tmp_path / "out").exists()
+
+
+def test_paintings_become_rows_of_a_table(folder: Path, style_file: Path, tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (folder / "1" / "5.png").write_bytes(b"a letter")
+    plain, table = tmp_path / "plain", tmp_path / "painted.parquet"
+    into = ["apply", str(folder), "-s", str(style_file), "-o", str(table), "--engine", "ray"]
+    (tmp_path / "other.parquet").mkdir()
+    parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "other.parquet" / "part.parquet")
+    again = ["apply", str(table), "-s", str(style_file), "-o", str(tmp_path / "twice.parquet"), "--engine", "ray"]
+    calls = [into, [*into, "--strength", "0.5"], [*into, "--overwrite"], [*into[:-3], str(tmp_path / "other.parquet"), *into[-2:]], again]
+    done = subprocess.run([sys.executable, "-c", SEVERAL, json.dumps(calls)], check=True, capture_output=True, text=True)
+    first, other, overwrite, no_paintings, twice = json.loads(done.stdout)
+    assert (first[0], first[2].splitlines()[1]) == (2, "limner: 8 painted, 0 skipped, 1 failed:")
+    for (code, _, told), named in zip(
+        (other, overwrite, no_paintings), ("strength 1.0, not 0.5", "delete it", "other.parquet"), strict=True
+    ):
+        assert (code, len(told.splitlines())) == (2, 1)
+        assert named in told
+    assert (twice[0], twice[2]) == (0, "limner: 8 painted, 0 skipped, 0 failed.\n")
+
+    Image.fromarray(make_photo(60, 60)).save(folder / "1" / "5.png")
+    code, _, told = limner(*into)
+    assert (code, told) == (0, "limner: 1 painted, 8 skipped, 0 failed.\n")
+    assert limner("apply", folder, "-s", style_file, "-o", plain)[0] == 0
+    rows = parquet.read_table(table).to_pylist()
+    assert len(rows) == 9
+    assert {row["path"]: row["image"] for row in rows} == paintings(plain)
+    assert sorted((json.loads(row["limner"]) for row in rows), key=lambda entry: entry["target"]) == records(plain)

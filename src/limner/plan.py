@@ -54,8 +54,8 @@ def jobs_for(found: Iterable[tuple[Path, Path]], out: Path | None, style_name: s
 
 
 def is_folder(out: Path) -> bool:
-    """Whether ``-o out`` means a folder, there or to be made."""
-    return out.is_dir() or not out.suffix
+    """Whether ``-o out`` means a folder, there or to be made; tables are folders, too."""
+    return out.is_dir() or out.suffix in ("", ".parquet")
 
 
 def without_paintings(paths: list[Path], style_name: str) -> list[Path]:

@@ -23,11 +23,11 @@ from limner.batch import Batch, Options, Painter, Result, pipeline
 from limner.errors import LimnerError, require
 from limner.manifest import Record
 from limner.plan import Job
-from limner.stores import Store, StoreManifest, Table, open_store, place
+from limner.stores import PaintedTable, Store, StoreManifest, Table, open_store, place
 from limner.style import Style
 
-ROWS = 16
-"""Most pictures that are handed to an actor at once: it tells of them together."""
+ROWS, TABLE_ROWS = 16, 128
+"""Most pictures that are handed to an actor at once: it tells of them together, and if they go into a table, they are one file of it."""
 
 Rows = dict[str, Any]
 """A batch of Ray Data: a NumPy array, or a list, for each column."""
@@ -37,23 +37,29 @@ class RayBatch(Batch):
     """A batch whose pictures are painted by Ray, on this machine or on the cluster of RAY_ADDRESS. Results come as they are done.
 
     An input is a folder or pattern of this machine (which the whole cluster must see), a URI that pyarrow knows, or a Parquet table of
-    pictures; ``out`` is a folder or a URI. Raises as ``Batch`` does.
+    pictures; ``out`` is a folder, a URI, or a table likewise. Raises as ``Batch`` does.
     """
 
     _source: Store | None = None
     _target: Store | None = None
     _table: Table | None = None
+    _painted: dict[Path, tuple[int, int]] | None = None
+    """What lies in a target elsewhere, or in a table."""
     _there: dict[Path, tuple[int, int]]
     """Bytes and time of each photograph that lies elsewhere."""
+    _into: Path | None = None
+    """The table that the paintings go into, if they do."""
 
     def plan(self, inputs: Sequence[str], out: str | None) -> tuple[list[Job], Path | None]:
         require(out is not None, "--engine ray paints into a folder: name one with -o.")
         remote = [name for name in inputs if "://" in name or name.endswith(".parquet")]
-        if out is None or not (remote or "://" in out):
+        into_table = out is not None and out.endswith(".parquet")
+        if out is None or not (remote or "://" in out or into_table):
             jobs, local = super().plan(inputs, out)
             require(local is not None, f"--engine ray paints into a folder, which {out} is not: name one with -o.")
             return jobs, local
         self._target, folder = open_store(out)
+        self._into = folder if into_table else None
         if not remote:
             return plan.plan([Path(name).absolute() for name in inputs], folder, self.style.card.name, self.options.format), folder
         require(len(inputs) == 1, f"{remote[0]} cannot be painted together with other inputs: name it alone.")
@@ -77,6 +83,13 @@ class RayBatch(Batch):
         return [(file, file.relative_to(path)) for file in plan.without_paintings(pictures, self.style.card.name)]
 
     def hold(self, folder: Path) -> Record:
+        if self._target is not None and self._into is not None:
+            table = PaintedTable(self._target, folder)
+            require(
+                not (table.entries and self.options.overwrite), f"{folder} cannot be painted again: delete it, or give -o another name."
+            )
+            self._painted = {folder / target: (0, 0) for target in table.entries}
+            return table
         if self._target is None or self._target.is_local:
             return super().hold(folder)
         self._painted = self._target.find(folder)
@@ -86,7 +99,7 @@ class RayBatch(Batch):
         return super().stat(job) if self._source is None else self._there.get(job.source, (0, 0))
 
     def is_there(self, target: Path) -> bool:
-        return super().is_there(target) if self._target is None or self._target.is_local else target in self._painted
+        return super().is_there(target) if self._painted is None else target in self._painted
 
     def open(self) -> None:
         """Nothing: the engine is opened where pictures are painted."""
@@ -111,22 +124,33 @@ class RayBatch(Batch):
         # One actor for each machine, or GPU: the engine takes all cores. One core is left for Ray's own tasks, which read.
         actors = max(1, sum(int(node["Resources"]["GPU"]) for node in nodes) if gpu else len(nodes))
         cores = min((int(node["Resources"]["CPU"]) for node in nodes), default=1)
+        most = ROWS if self._into is None else TABLE_ROWS
         if self._table is None:
             rows = [
-                {"source": _full(job.source, self._source), "target": _full(job.target, self._target), "place": job.place} for job in jobs
+                {
+                    "source": _full(job.source, self._source),
+                    "target": _full(job.target, self._target),
+                    "place": job.place,
+                    "line": self._entries[job.target].line(),
+                }
+                for job in jobs
             ]
-            blocks = max(math.ceil(len(rows) / ROWS), min(len(rows), 2 * actors))
+            blocks = max(math.ceil(len(rows) / most), min(len(rows), 2 * actors))
             data, columns = ray.data.from_items(rows, override_num_blocks=blocks), None
         else:
-            columns = _Columns(self._table.names, self._table.pictures, {job.source.as_posix(): job.target for job in jobs})
+            columns = _Columns(
+                self._table.names,
+                self._table.pictures,
+                {job.source.as_posix(): (job.target, self._entries[job.target].line()) for job in jobs},
+            )
             data = ray.data.read_parquet(
                 self._table.path, filesystem=self._table.files, columns=[columns.names, columns.pictures], partitioning=None
             )
         files = {path.name: path.read_bytes() for path in (self.style.path, self.style.path.with_suffix(".safetensors")) if path.is_file()}
         return data.map_batches(
             _Actor,
-            fn_constructor_args=(files, self.style.path.name, self.options, self._source, self._target, columns),
-            batch_size=ROWS,
+            fn_constructor_args=(files, self.style.path.name, self.options, self._source, self._target, columns, self._into),
+            batch_size=most,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
             num_cpus=1 if gpu else max(1, cores - 1),
             num_gpus=1 if gpu else None,
@@ -139,15 +163,22 @@ class _Columns:
 
     names: str
     pictures: str
-    wanted: dict[str, Path]
-    """Targets of the rows that are to be painted, by their place."""
+    wanted: dict[str, tuple[Path, str]]
+    """Target and line of the manifest of each row that is to be painted, by its place."""
 
 
 class _Actor:
     """A style on one machine."""
 
     def __init__(
-        self, files: dict[str, bytes], name: str, options: Options, source: Store | None, target: Store | None, columns: _Columns | None
+        self,
+        files: dict[str, bytes],
+        name: str,
+        options: Options,
+        source: Store | None,
+        target: Store | None,
+        columns: _Columns | None,
+        into: Path | None,
     ) -> None:
         self._error = ""
         self._columns = columns
@@ -160,29 +191,43 @@ class _Actor:
         except LimnerError as error:  # Ray would start it again and again
             self._error = str(error)
         here = open_store("")[0]
-        self._painter = _StorePainter(style, options, source or here, target or here) if source or target else Painter(style, options)
+        self._painter: Painter
+        if target is not None and into is not None:
+            self._painter = _TablePainter(style, options, source or here, target, into)
+        elif source or target:
+            self._painter = _StorePainter(style, options, source or here, target or here)
+        else:
+            self._painter = Painter(style, options)
 
     def __call__(self, rows: Rows) -> Rows:
-        jobs = self._jobs(rows)
+        jobs, lines = self._jobs(rows)
         if self._error:
             return {"target": [""], "error": [self._error], "fatal": [True]}
         results = list(pipeline(jobs, self._painter.read, self._painter.paint, self._painter.write))
+        if isinstance(self._painter, _TablePainter):
+            try:
+                self._painter.put(lines)
+            except LimnerError as error:
+                results = [Result(result.job, "failed", result.error or error) for result in results]
         return {
             "target": [result.job.target.as_posix() for result in results],
             "error": [str(result.error or "") for result in results],
             "fatal": [False] * len(results),
         }
 
-    def _jobs(self, rows: Rows) -> list[Job]:
+    def _jobs(self, rows: Rows) -> tuple[list[Job], dict[Path, str]]:
+        """And the line of the manifest for each target."""
         if self._columns is None:
             columns = zip(rows["source"], rows["target"], rows["place"], strict=True)
-            return [Job(Path(str(source)), Path(str(target)), str(where)) for source, target, where in columns]
+            jobs = [Job(Path(str(source)), Path(str(target)), str(where)) for source, target, where in columns]
+            return jobs, {job.target: str(line) for job, line in zip(jobs, rows["line"], strict=True)}
         places = [place(str(name)) for name in rows[self._columns.names]]
         pictures = dict(zip(places, rows[self._columns.pictures], strict=True))
         assert isinstance(self._painter, _StorePainter)
         self._painter.rows = {path: picture["bytes"] if isinstance(picture, dict) else picture for path, picture in pictures.items()}
         wanted = self._columns.wanted
-        return [Job(path, wanted[path.as_posix()], path.as_posix()) for path in places if path.as_posix() in wanted]
+        jobs = [Job(path, wanted[path.as_posix()][0], path.as_posix()) for path in places if path.as_posix() in wanted]
+        return jobs, {job.target: wanted[job.place][1] for job in jobs}
 
 
 class _StorePainter(Painter):
@@ -203,12 +248,34 @@ class _StorePainter(Painter):
             data = self._bytes(job)
         else:
             data = image.encode(painted, job.target.suffix, strip=self.options.strip, quality=self.options.quality)
-        self._target.write(job.target, data)
+        self.keep(job.target, data)
+
+    def keep(self, target: Path, data: bytes) -> None:
+        self._target.write(target, data)
 
     def _bytes(self, job: Job) -> bytes:
         if job.source not in self.rows:
             return self._source.read(job.source)
         return self.rows[job.source] or b""  # told as an empty file
+
+
+class _TablePainter(_StorePainter):
+    """The same steps for paintings that become rows of a table, some at a time."""
+
+    def __init__(self, style: Style, options: Options, source: Store, target: Store, table: Path) -> None:
+        super().__init__(style, options, source, target)
+        self._table = table
+        self._finished: dict[Path, bytes] = {}
+
+    def keep(self, target: Path, data: bytes) -> None:
+        self._finished[target] = data
+
+    def put(self, lines: dict[Path, str]) -> None:
+        """Write what is finished as a part of the table, with the lines of the manifest."""
+        rows = [(target.relative_to(self._table).as_posix(), data, lines[target]) for target, data in sorted(self._finished.items())]
+        self._finished.clear()
+        if rows:
+            PaintedTable.write(self._target, self._table, rows)
 
 
 def _full(path: Path, store: Store | None) -> str:

@@ -1,14 +1,17 @@
 """Pictures that lie in no folder of this machine: anything that pyarrow reaches (``s3://``, ``gs://``, ...), and tables of pictures."""
 
+import hashlib
+import io
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import dataset, fs
+from pyarrow import dataset, fs, parquet
 
 from limner import image
 from limner.errors import LimnerError
@@ -115,6 +118,41 @@ class Table:
             if not name or Path(name).is_absolute() or ".." in Path(name).parts:
                 raise LimnerError(f"{self.path} has a row with the name {name!r}, which is none for a file: give each row a relative path.")
         return [name for name in names if name]
+
+
+class PaintedTable:
+    """A folder of Parquet files with a painting in each row: `path`, `image` (its file) and `limner`, its line of the manifest.
+
+    A painting and what is known of it come at one stroke. Raises ``LimnerError`` where something else is there.
+    """
+
+    SCHEMA = pa.schema([("path", pa.string()), ("image", pa.binary()), ("limner", pa.string())])
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self._folder = store, folder
+        self.entries: dict[str, Entry] = {}
+        parts = [path.as_posix() for path in store.find(folder) if path.suffix == ".parquet"]
+        try:
+            rows = [dataset.dataset(parts, filesystem=store.files, format="parquet").to_table(columns=["limner"])] if parts else []
+        except (OSError, pa.ArrowException) as error:
+            raise LimnerError(f"{folder} is there, and no table that Limner painted ({_line(error)}): give -o another name.") from error
+        for table in rows:
+            self.entries |= parse("".join(table.column("limner").to_pylist()), str(folder))
+
+    def add(self, entry: Entry) -> None:
+        """On record already: in its row."""
+
+    def close(self) -> None:
+        pass
+
+    @classmethod
+    def write(cls, store: Store, folder: Path, rows: Sequence[tuple[str, bytes, str]]) -> None:
+        """Write a part: path, file and line of each painting. The same paintings make the same part, should they be painted twice."""
+        columns = dict(zip(cls.SCHEMA.names, zip(*rows, strict=True), strict=True))
+        sink = io.BytesIO()
+        parquet.write_table(pa.table(columns, cls.SCHEMA), sink, compression="none")  # the files in it are compressed
+        name = hashlib.sha256("\n".join(sorted(columns["path"])).encode()).hexdigest()[:16]
+        store.write(folder / f"part-{name}.parquet", sink.getvalue())
 
 
 def place(name: str) -> Path:
