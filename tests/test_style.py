@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,16 @@ signal.raise_signal(signal.SIGINT)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+def test_threads_may_share_a_style(style_file: Path) -> None:
+    style, photos = Style(style_file), [make_photo(130 + i, 136, seed=i) for i in range(8)]
+    alone = [style(photo) for photo in photos]
+    with ThreadPoolExecutor(8) as threads:
+        for painted, expected in zip(threads.map(style, photos * 3), alone * 3, strict=True):
+            assert np.array_equal(painted, expected)
+
+
+def test_an_empty_array_is_refused(style_file: Path) -> None:
+    with pytest.raises(LimnerError, match="is not a picture"):
+        Style(style_file)(np.zeros((0, 10, 3), np.uint8))

@@ -95,6 +95,25 @@ def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pyt
     assert not [thread.name for thread in threading.enumerate() if "limner" in thread.name]
 
 
+@pytest.mark.parametrize("height", range(64, 100, 4))
+def test_no_band_is_empty(network: Path, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last one may lie wholly in the border."""
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    found = [len(band) for band in Style(network).bands(rows.of(image.Picture(uneven(height, 60))))]
+    assert sum(found) == height
+    assert 0 not in found
+
+
+def test_what_an_engine_cannot_do_is_one_sentence(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("no memory\nand more")
+
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    monkeypatch.setattr(Stages, "compile", fails)
+    with pytest.raises(LimnerError, match=r"60 x 70 pixels could not be painted here \(no memory\)"):
+        Style(network)(uneven(70, 60))
+
+
 def test_bands_that_nobody_wants_any_more_end(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "MEMORY", 64e3)
     bands = Style(network).bands(rows.of(image.Picture(uneven(403, 250))))

@@ -223,7 +223,7 @@ class Batch:
 
         folder = Path(out) if out is not None else None
         jobs = plan.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format)
-        return jobs, folder if folder is not None and plan.is_folder(folder) else None
+        return jobs, None if jobs[0].target == folder else folder
 
     def hold(self, folder: Path) -> "Record":
         """The manifest of the output folder, which is cleared of what killed runs left. (Beside photographs others may be writing.)"""

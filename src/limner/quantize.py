@@ -77,6 +77,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
     about = card.read(path)
     require(not about.quantized, f"{path} computes in int8 already: give the file that it was made from.")
     photographs = list(_photographs(options, about.multiple_of, about.min_side))
+    require(out.resolve() != path.resolve(), f"{out} is the style file itself: give -o another name, such as {path.stem}.int8.onnx.")
     require(len(photographs) >= 4, f"There are too few pictures in {options.photos}: give at least 4, better 64.")
     split = len(photographs) * 3 // 4
     model = _quantized(path, photographs[:split])

@@ -1,7 +1,8 @@
 """Style: a style file that you can call."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from os import PathLike
 from pathlib import Path
@@ -96,7 +97,7 @@ class Style:
         return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors, tell))
 
     def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool) -> NDArray[Any]:
-        if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or array.shape[2] not in (3, 4):
+        if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
             raise LimnerError(
                 f"An array of {array.dtype}, shape {array.shape}, is not a picture: give uint8 or uint16, height x width x 3 (or 4)."
             )
@@ -138,14 +139,19 @@ class Style:
             return False
         return True
 
-    def bands(self, source: rows.Source, tell: Callable[[float], None] = lambda _: None) -> Iterator[Pixels]:
+    def bands(self, source: rows.Source, tell: Callable[[float], None] = lambda _: None) -> Generator[Pixels, None, None]:
         """The stylized picture from top to bottom, some rows at a time, in the picture's own depth; memory does not grow with its size.
 
         ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the network cannot be cut into stages.
         """
         photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
-        for band in tiles.paint(self._cut(), photo, frame, tell):
-            yield image.from_float(band, source.dtype)
+        with closing(tiles.paint(self._cut(), photo, frame, tell)) as painted:
+            while True:
+                with _failing(source.height, source.width):
+                    band = next(painted, None)
+                if band is None:
+                    return
+                yield image.from_float(band, source.dtype)
 
     def estimate(self, height: int, width: int) -> tuple[float, float, float]:
         """About how many bytes of memory and of temporary files, and how many seconds, a big picture will take on this machine."""
@@ -174,14 +180,9 @@ class Style:
             side = photo.shape[axis]
             more[axis], own[axis] = (BORDER, BORDER + self._padding(side)), slice(BORDER, BORDER + side)
         padded = np.pad(photo, more, mode="reflect")
-        try:
+        height, width = (photo.shape[axis] for axis in axes)
+        with _failing(height, width):
             return engine(padded)[tuple(own)]  # type: ignore[return-value]
-        except (RuntimeError, MemoryError) as error:  # what the engines raise when memory ends
-            height, width = (photo.shape[axis] for axis in axes)
-            raise LimnerError(
-                f"A picture of {width} x {height} pixels could not be painted here ({_first_line(error)}): "
-                "make it smaller with --max-size, or use a machine with more memory."
-            ) from error
 
     def _padding(self, side: int) -> int:
         """What ``side``, with its borders, lacks to a size that the network takes."""
@@ -203,6 +204,18 @@ def load(
     Raises ``LimnerError`` where there is no such style or tier, or the file is not one.
     """
     return Style(gallery.find(str(style) or gallery.default(), tier), runtime=runtime, device=device)
+
+
+@contextmanager
+def _failing(height: int, width: int) -> Iterator[None]:
+    """What the engines raise when memory ends becomes a ``LimnerError``."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        raise LimnerError(
+            f"A picture of {width} x {height} pixels could not be painted here ({_first_line(error)}): "
+            "make it smaller with --max-size, or use a machine with more memory."
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -73,7 +73,7 @@ class Frame:
         return np.pad(band, ((0, 0), (0, 0), (0, 0), (self.border, self.border + self.right)), mode="reflect")
 
 
-def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], None] = lambda _: None) -> Iterator[Array]:
+def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], None] = lambda _: None) -> Generator[Array, None, None]:
     """The stylized photograph from top to bottom, band by band: float32 1 x 3 x rows x W in [0, 1].
 
     ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the disk has no room for the temporary files.
@@ -128,7 +128,7 @@ class _Step:
     sums: list["_Sums"]
 
     def __call__(self, band: Band, picture: Array | None) -> tuple[list[tuple[Array, Array, Array, Array]], Array | None]:
-        """What the band tells of each norm (see ``_Sums.add``), and the stylized band if this is the last stage."""
+        """What the band tells of each norm (see ``_Sums.add``), and the stylized rows, where there are any."""
         start, stop, first, rows = band
         reads = [self.kept[layer.name].read(first, first + rows) for layer in self.stage.reads]
         masks = [each.mask(start, stop, first, rows) for each in self.sums]
@@ -136,11 +136,11 @@ class _Step:
         for layer in self.writes:
             layer.write(found.pop(0), first, start, stop)
         measured = [(found.pop(0).copy(), found.pop(0).copy(), found.pop(0).copy(), mask) for mask in masks]
-        if not self.stage.last:
-            return measured, None
         border, height, width = self.frame.border, self.frame.height, self.frame.width
         top, bottom = max(start, border), min(stop, border + height)
-        return measured, found[0][:, :, top - first : max(bottom, top) - first, border : border + width].copy()
+        if not self.stage.last or top >= bottom:  # a band of nothing but border
+            return measured, None
+        return measured, found[0][:, :, top - first : bottom - first, border : border + width].copy()
 
 
 def _in_order(workers: ThreadPoolExecutor, count: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
@@ -251,9 +251,13 @@ class _Kept:
         """float16 1 x C x rows x W."""
         first, last = int(start * self.layer.scale), int(stop * self.layer.scale)
         rows = np.empty((last - first, self.channels, self.width), np.float16)
+        data = rows.data.cast("B")
         with self.lock:
             self.file.seek(first * self.channels * self.width * 2)
-            self.file.readinto(rows.data)
+            while data:
+                got = self.file.readinto(data)
+                require(got > 0, f"Temporary files in {place()} cannot be read again: check the disk, or name another folder in TMPDIR.")
+                data = data[got:]
         return np.ascontiguousarray(rows.transpose(1, 0, 2))[None]
 
     def close(self) -> None:

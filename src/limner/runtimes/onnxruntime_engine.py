@@ -28,7 +28,10 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:  # i
     def run(image: Image) -> Image:
         pixels = image.dtype == np.uint8
         photo = np.ascontiguousarray(image.transpose(0, 3, 1, 2), np.float32) / np.float32(255) if pixels else image
-        stylized: Any = session.run(None, {"image": photo})[0]
+        try:
+            stylized: Any = session.run(None, {"image": photo})[0]
+        except Exception as error:  # as above; no memory is left, mostly
+            raise RuntimeError(str(error)) from error
         if pixels:
             stylized = (stylized.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
         result: Image = stylized

@@ -3,6 +3,7 @@
 import math
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,11 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
         compiled[key] = compiled.pop(key)
         return compiled[key]
 
+    one_at_a_time = Lock()  # it takes all cores for one picture
+
     def run(image: Image) -> Image:
-        stylized: Image = network_for(image)(image)[0]
+        with one_at_a_time:
+            stylized: Image = network_for(image)(image)[0]
         return stylized
 
     return run
