@@ -1,7 +1,9 @@
 """Pictures to practise on: reproducible crops, kept in memory or not, by threads or not, shared out to processes."""
 
+import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from limner import image
 from limner.errors import LimnerError
 from limner.sources import open_source
 from limner.training import data
+from limner.training.run import Run
 from tests.conftest import make_photo
+from tests.runs import options
 
 PLENTY = 1 << 30
 
@@ -174,3 +178,97 @@ class CountingSource:
 
     def key(self, n: int) -> str:
         return f"{n}.png"
+
+
+def test_streams_of_different_names_draw_independently(tmp_path: Path, many_photos: Path) -> None:
+    """Two domains of equal size must not be fixed pairs, nor share scales and places."""
+    seen = []
+    for name in ("domain_a", "domain_b"):
+        store = data.Store(open_source(many_photos), short_side=100, budget=PLENTY)
+        seen.append(data.Crops(store, list(range(40)), size=16, min_scale=0.5, seed=data.salted(0, name)))
+    assert all(torch.equal(seen[0][n], seen[0][n]) for n in range(5))
+    assert not any(torch.equal(seen[0][n], seen[1][n]) for n in range(40))
+    pairs = {tuple(int(crops._order(epoch)[place]) for crops in seen) for epoch in range(5) for place in range(40)}
+    assert len(pairs) > 150  # fixed pairs: 40
+
+
+def test_crops_at_native_scale_are_the_pictures_own_pixels(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "own.png")
+    Image.fromarray(pixels[:10, :12]).save(tmp_path / "small.png")
+    store = data.Store(open_source(tmp_path), short_side=40, budget=PLENTY)
+    crops = data.Crops(store, [0], size=16, min_scale=None, seed=0)
+    windows = {window.tobytes() for window in np.lib.stride_tricks.sliding_window_view(pixels, (16, 16, 3)).reshape(-1, 16, 16, 3)}
+    for n in range(10):
+        crop = crops[n].permute(1, 2, 0).numpy()
+        assert crop.tobytes() in windows or crop[:, ::-1].tobytes() in windows
+    assert data.Crops(store, [1], size=16, min_scale=None, seed=0)[0].shape == (3, 16, 16)
+    (batch,) = data.centred_crops(store, [0], size=16, batch_size=1, device=torch.device("cpu"), native=True)
+    assert np.array_equal((batch[0] * 255).round().permute(1, 2, 0).numpy(), pixels[12:28, 20:36])
+
+
+class Pairs:
+    """A folder of photographs and one of what was made of them: the same pictures inverted, as PNG."""
+
+    def __init__(self, folder: Path, count: int = 24) -> None:
+        self.photos, self.made = folder / "photos", folder / "made"
+        for i in range(count):
+            path = Path("ab"[i % 2]) / f"{i:02}.x"
+            for place in (self.photos / path, self.made / path):
+                place.parent.mkdir(parents=True, exist_ok=True)
+            photo = make_photo(48 + i, 40, seed=i)
+            Image.fromarray(photo).save((self.photos / path).with_suffix(".bmp"))
+            Image.fromarray(255 - photo).save((self.made / path).with_suffix(".png"))
+
+    def streams(self, out: Path, *, held_out: Path | None = None, **changes: Any) -> tuple[data.Stream, data.Stream]:
+        run = Run(options(out, held_out=held_out), steps=1)
+        photos = run.pictures(self.photos, **{"size": 16, "batch_size": 3, "min_scale": 0.5, **changes})
+        return photos, run.partners(self.made, photos, name="made")
+
+
+@pytest.mark.parametrize("min_scale", [0.5, None])
+def test_partners_show_the_very_same_crops(tmp_path: Path, min_scale: float | None) -> None:
+    photos, made = Pairs(tmp_path).streams(tmp_path / "run", min_scale=min_scale)
+    for step in range(20):
+        assert torch.allclose(1 - photos[step], made[step], atol=1.1 / 255)
+    assert len(photos.held_out) == len(made.held_out) == 1
+    assert torch.allclose(1 - photos.held_out[0], made.held_out[0], atol=1.1 / 255)
+
+
+def test_partners_that_cannot_be_read_are_shown_by_neither(tmp_path: Path) -> None:
+    pairs = Pairs(tmp_path)
+    (pairs.photos / "a" / "00.bmp").write_bytes(b"")
+    (pairs.made / "a" / "00.png").unlink()  # nothing can be made of it
+    (pairs.made / "b" / "01.png").write_bytes(b"")
+    Image.fromarray(make_photo(40, 48)).save(pairs.made / "a" / "02.png")  # of another size
+    photos, made = pairs.streams(tmp_path / "run")
+    for step in range(30):
+        assert torch.allclose(1 - photos[step], made[step], atol=1.1 / 255)
+    assert sum(len(batch) for batch in photos.held_out) == sum(len(batch) for batch in made.held_out)
+    sentences = {*photos.newly_skipped(), *made.newly_skipped()}
+    assert len(sentences) == 3
+    assert any("a/02.png" in sentence and "not of the size of a/02.bmp" in sentence for sentence in sentences)
+
+
+def test_a_picture_without_partner_or_with_two_is_refused(tmp_path: Path) -> None:
+    pairs = Pairs(tmp_path)
+    shutil.copy(pairs.made / "a" / "00.png", pairs.made / "a" / "00.bmp")
+    with pytest.raises(LimnerError, match="two pictures of the name a/00"):
+        pairs.streams(tmp_path / "run")
+    for suffix in ("png", "bmp"):
+        (pairs.made / "a" / f"00.{suffix}").unlink()
+    with pytest.raises(LimnerError, match=r"a/00\.bmp in .*photos has no partner .*made \(23 of 24"):
+        pairs.streams(tmp_path / "run")
+
+
+def test_pictures_held_out_elsewhere_have_partners_or_none_is_held_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs, aside = Pairs(tmp_path), tmp_path / "aside"
+    aside.mkdir()
+    Image.fromarray(make_photo(50, 40, seed=77)).save(aside / "77.bmp")
+    photos, made = pairs.streams(tmp_path / "run", held_out=aside)
+    assert photos.held_out
+    assert not made.held_out
+    assert "77.bmp" in caplog.text
+    Image.fromarray(255 - make_photo(50, 40, seed=77)).save(pairs.made / "77.png")
+    photos, made = pairs.streams(tmp_path / "run", held_out=aside)
+    assert torch.allclose(1 - photos.held_out[0], made.held_out[0], atol=1.1 / 255)

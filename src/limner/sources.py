@@ -45,6 +45,12 @@ class Source(Protocol):
         """A stable name of picture n that no other of the source has: "a/b.jpg", "clip.mp4#t=12", "set.npz#a/17"."""
 
 
+def without_suffix(key: str) -> str:
+    """A source's key without the suffix of a picture file."""
+    suffix = Path(key).suffix
+    return key.removesuffix(suffix) if suffix.lower() in image.SUFFIXES else key
+
+
 def open_source(path: Path, *, domain: str = "", every: float = 1.0) -> Source:
     """The pictures of a folder (searched at any depth), a picture, a film, a tar shard or an .npz file.
 

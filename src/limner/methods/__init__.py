@@ -37,11 +37,30 @@ class Run(Protocol):
     """What a method is handed: pictures, device, precision, checkpoints, progress."""
 
     def pictures(
-        self, path: Path, *, size: int, batch_size: int, min_scale: float, max_scale: float = 1.0, name: str = "photos", domain: str = ""
+        self,
+        path: Path,
+        *,
+        size: int,
+        batch_size: int,
+        min_scale: float | None,
+        max_scale: float = 1.0,
+        short_side: int | None = None,
+        name: str = "photos",
+        domain: str = "",
     ) -> Pictures:
         """A stream of random square crops of a folder's (npz's, film's, shards') pictures: their side is ``min_scale`` to ``max_scale`` of
         the short side, scaled to ``size``; half of them are mirrored. ``name`` is the option that named ``path``; a file of two domains
-        needs ``domain``.
+        needs ``domain``. Streams of different names draw independently of one another.
+
+        With ``min_scale`` None, crops are ``size`` x ``size`` pixels of the pictures as they are, once those whose short side is above
+        ``short_side`` are scaled down to it (by default to the larger of ``size`` and a preview's); of smaller ones than ``size``, the
+        largest squares, enlarged.
+        """
+
+    def partners(self, path: Path, of: Pictures, *, name: str) -> Pictures:
+        """The very crops of ``of``, step by step and held out, from other pictures of the same names (suffix aside) and sizes: what was
+        made of photographs, beside them. ``of`` comes from ``pictures``, and nothing was drawn from it yet. Where --held-out names
+        pictures without partners, nothing of this stream is held out. Raises ``LimnerError`` where a picture has no partner.
         """
 
     def picture(self, path: Path) -> Tensor:

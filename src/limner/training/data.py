@@ -5,6 +5,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from limner import image
-from limner.errors import LimnerError
-from limner.sources import Source
+from limner.errors import LimnerError, require
+from limner.sources import Source, without_suffix
+from limner.training import sheets
 
 HELD_OUT = 16
 AHEAD = 4
@@ -36,6 +38,7 @@ class Store:
         self.source, self.short_side, self.budget = source, short_side, budget
         self.device = device or torch.device("cpu")
         self.bad: dict[int, str] = {}
+        self._sizes: dict[int, torch.Size] = {}
         self._kept: dict[int, Tensor] = {}
         self._lock = threading.Lock()
 
@@ -46,32 +49,79 @@ class Store:
         if n in self.bad:
             return None
         try:
-            picture = to_tensor(self.source[n])
+            picture = self._read(n)
         except LimnerError as error:
             self.bad[n] = str(error)
             return None
-        short = min(picture.shape[1:])
-        if short > self.short_side:
-            height, width = (max(round(side * self.short_side / short), 1) for side in picture.shape[1:])
-            picture = resized(picture, height, width)
         picture = picture.to(self.device)
+        self._sizes[n] = picture.shape
         with self._lock:
             if n not in self._kept and picture.nbytes <= self.budget:
                 self.budget -= picture.nbytes
                 self._kept[n] = picture
         return picture
 
+    def size(self, n: int) -> torch.Size | None:
+        """Shape of picture ``n``, CHW, which is read for it only once; None where it cannot be read."""
+        if n not in self._sizes:
+            self[n]
+        return self._sizes.get(n)
+
+    def _read(self, n: int) -> Tensor:
+        picture = to_tensor(self.source[n])
+        short = min(picture.shape[1:])
+        if short > self.short_side:
+            height, width = (max(round(side * self.short_side / short), 1) for side in picture.shape[1:])
+            picture = resized(picture, height, width)
+        return picture
+
+
+class Partners(Store):
+    """Partners of another store's pictures, under their numbers: pictures of the same name, suffix aside, and of the same size.
+
+    Raises ``LimnerError`` where a picture that can be read has none, or two.
+    """
+
+    def __init__(self, source: Source, of: Store, numbers: list[int], *, budget: int) -> None:
+        """``numbers`` are those of the pictures that need a partner."""
+        super().__init__(source, short_side=of.short_side, budget=budget, device=of.device)
+        self.of = of
+        found: dict[str, int] = {}
+        for n in range(len(source)):
+            name = without_suffix(source.key(n))
+            require(name not in found, f"{source.path} holds two pictures of the name {name}: a picture has one partner, so take one away.")
+            found[name] = n
+        self.partners = {n: found[name] for n in numbers if (name := without_suffix(of.source.key(n))) in found}
+        for n in numbers:
+            require(
+                n in self.partners or of.size(n) is None,
+                f"{of.source.key(n)} in {of.source.path} has no partner of the same name in {source.path} "
+                f"({len(self.partners)} of {len(numbers)} have one): prepare them all, or take away those that have none.",
+            )
+
+    def _read(self, n: int) -> Tensor:
+        size = self.of.size(n)
+        require(size is not None, self.of.bad.get(n, ""))
+        picture = super()._read(self.partners[n])
+        require(
+            picture.shape == size,
+            f"{self.source.key(self.partners[n])} in {self.source.path} is not of the size of {self.of.source.key(n)} in "
+            f"{self.of.source.path}: prepare it anew from that very picture.",
+        )
+        return picture
+
 
 class Crops:
-    """Random square crops of pictures, at random scales, half of them mirrored.
+    """Random square crops of pictures, at random scales or (``min_scale`` None) at the store's own, half of them mirrored.
 
     Item n is a function of the seed and n alone, so a training that resumes at step s goes on with exactly the crops it would have seen.
     Each epoch is a new order of all pictures; the next picture takes the place of one that cannot be read.
     """
 
-    def __init__(self, store: Store, numbers: list[int], *, size: int, min_scale: float, max_scale: float = 1.0, seed: int) -> None:
+    def __init__(self, store: Store, numbers: list[int], *, size: int, min_scale: float | None, max_scale: float = 1.0, seed: int) -> None:
         self.store, self.numbers, self.size, self.seed = store, numbers, size, seed
-        self.scales = (min_scale, max_scale)
+        self.scales = None if min_scale is None else (min_scale, max_scale)
+        self._stores = [store]
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, n: int) -> Tensor:
@@ -79,10 +129,18 @@ class Crops:
         epoch, place = divmod(n, len(self.numbers))
         order = self._order(epoch)
         for k in range(len(self.numbers)):
-            picture = self.store[self.numbers[order[(place + k) % len(self.numbers)]]]
-            if picture is not None:
+            number = self.numbers[order[(place + k) % len(self.numbers)]]
+            picture = self.store[number]
+            if picture is not None and all(store.size(number) is not None for store in self._stores):
                 return self._crop(picture, np.random.default_rng((self.seed, 1, n)))
-        raise LimnerError(none_readable(self.store))
+        raise LimnerError(none_readable(next(store for store in reversed(self._stores) if store.bad)))
+
+    def partners(self, store: Partners) -> "Crops":
+        """The same crops of the pictures' partners. From now on, neither shows a pair of which one cannot be read."""
+        twin = copy.copy(self)
+        twin.store = store
+        self._stores.append(store)  # it is one list
+        return twin
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         """Drawing it takes a while where pictures are many; threads at work may be in two epochs at once."""
@@ -93,7 +151,8 @@ class Crops:
 
     def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
         height, width = picture.shape[1:]
-        side = max(round(min(height, width) * random.uniform(*self.scales)), 1)
+        short = min(height, width)
+        side = min(self.size, short) if self.scales is None else max(round(short * random.uniform(*self.scales)), 1)
         top, left = random.integers(height - side + 1), random.integers(width - side + 1)
         crop = resized(picture[:, top : top + side, left : left + side], self.size, self.size)
         return crop.flip(2) if random.random() < 0.5 else crop
@@ -118,11 +177,11 @@ class Stream:
     share what is in memory and need nothing special on any system.
     """
 
-    def __init__(
-        self, crops: Crops | Altered, *, batch_size: int, device: torch.device, rank: int = 0, ranks: int = 1, workers: int = 1
-    ) -> None:
-        self.crops, self.batch_size, self.device, self.rank, self.ranks = crops, batch_size, device, rank, ranks
+    def __init__(self, crops: Crops, *, batch_size: int, device: torch.device, rank: int = 0, ranks: int = 1, workers: int = 1) -> None:
+        self.drawn, self.batch_size, self.device, self.rank, self.ranks = crops, batch_size, device, rank, ranks
+        self.crops: Crops | Altered = crops
         self.last: int | None = None
+        self.held: tuple[Store, list[int]] = crops.store, []
         self.held_out: list[Tensor] = []
         self.watched: list[Tensor] = []
         self.fingerprint = fingerprint(crops.store.source)
@@ -139,6 +198,19 @@ class Stream:
         variant.crops, variant._pending, variant._variants = Altered(self.crops, alter), {}, []
         self._variants.append(variant)
         return variant
+
+    def hold_out(self, store: Store, numbers: list[int]) -> None:
+        """Name pictures that the stream never shows, for held-out numbers, alarms and previews. Raises ``LimnerError`` where none at all
+        can be read.
+        """
+        own, self.held = self.drawn, (store, numbers)
+        centred = partial(centred_crops, size=own.size, batch_size=self.batch_size, device=self.device, native=own.scales is None)
+        self.held_out = centred(store, numbers)
+        self.watched = self.held_out or centred(own.store, own.numbers[:HELD_OUT])
+        preview = sheets.photos(store[n] for n in numbers) or sheets.photos(own.store[n] for n in own.numbers)
+        if not preview:  # all of them were tried
+            raise LimnerError(none_readable(own.store))
+        self.preview = [photo.to(self.device) for photo in preview]
 
     def end_at(self, step: int) -> None:
         """Nothing is prepared for ``step`` and later."""
@@ -186,13 +258,22 @@ def split(count: int, *, seed: int) -> tuple[list[int], list[int]]:
     return sorted(order[spared:]), order[:spared]
 
 
-def centred_crops(store: Store, numbers: list[int], *, size: int, batch_size: int, device: torch.device) -> list[Tensor]:
-    """Batches of the readable pictures among ``numbers``, the largest centred square of each at ``size``: float32 NCHW in [0, 1]."""
+def salted(seed: int, name: str) -> int:
+    """A seed of its own for each ``name``: streams that drew alike would show each picture of one with always the same of another."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8])
+
+
+def centred_crops(
+    store: Store, numbers: list[int], *, size: int, batch_size: int, device: torch.device, native: bool = False
+) -> list[Tensor]:
+    """Batches of the readable pictures among ``numbers``, float32 NCHW in [0, 1]: the largest centred square of each, scaled to ``size``,
+    or, where ``native``, the ``size`` x ``size`` pixels in its middle.
+    """
     crops = []
     for picture in (store[n] for n in numbers):
         if picture is not None:
             height, width = picture.shape[1:]
-            side = min(height, width)
+            side = min(height, width, size) if native else min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
             crops.append(resized(picture[:, top : top + side, left : left + side], size, size))
     return [to_float(torch.stack(crops[i : i + batch_size]).to(device)) for i in range(0, len(crops), batch_size)]

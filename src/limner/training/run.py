@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from limner.errors import LimnerError, require
-from limner.sources import open_source
+from limner.sources import Source, open_source
 from limner.training import alarms, checkpoint, data, record, sheets, terminal
 from limner.training.options import Options
 
@@ -82,17 +82,21 @@ class Run:
         return torch.compile(function) if self.compiles else function
 
     def pictures(
-        self, path: Path, *, size: int, batch_size: int, min_scale: float, max_scale: float = 1.0, name: str = "photos", domain: str = ""
+        self,
+        path: Path,
+        *,
+        size: int,
+        batch_size: int,
+        min_scale: float | None,
+        max_scale: float = 1.0,
+        short_side: int | None = None,
+        name: str = "photos",
+        domain: str = "",
     ) -> data.Stream:
         source = open_source(path, domain=domain)
-        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of this computer
-        short_side = max(math.ceil(size / min_scale), sheets.SHORT_SIDE)
-        store = data.Store(
-            source,
-            short_side=short_side,
-            budget=data.budget(source, self.device, processes),
-            device=self.device if self.device.type == "cuda" else None,
-        )
+        short_side = short_side or max(math.ceil(size / (min_scale or 1)), sheets.SHORT_SIDE)
+        device = self.device if self.device.type == "cuda" else None
+        store = data.Store(source, short_side=short_side, budget=self._budget(source), device=device)
         if not self._streams and self.options.held_out is not None:
             numbers, aside = list(range(len(source))), open_source(self.options.held_out)
             held_store = data.Store(aside, short_side=short_side, budget=0)
@@ -101,8 +105,35 @@ class Run:
         else:
             held_store = store
             numbers, held_out = data.split(len(source), seed=self.options.seed)
-        crops = data.Crops(store, numbers, size=size, min_scale=min_scale, max_scale=max_scale, seed=self.options.seed)
-        workers = min(max((os.cpu_count() or 1) // (2 * processes), 1), 8) if self.options.workers is None else self.options.workers
+        seed = data.salted(self.options.seed, name)
+        crops = data.Crops(store, numbers, size=size, min_scale=min_scale, max_scale=max_scale, seed=seed)
+        return self._stream(name, path, crops, batch_size, held_store, held_out)
+
+    def partners(self, path: Path, of: data.Stream, *, name: str) -> data.Stream:
+        source = open_source(path)
+        held_store, held_out = of.held
+        aside, numbers = held_store is not of.drawn.store, of.drawn.numbers
+        store = data.Partners(source, of.drawn.store, numbers if aside else [*numbers, *held_out], budget=self._budget(source))
+        crops, held_partners = of.drawn.partners(store), store
+        if aside:
+            try:
+                held_partners = data.Partners(source, held_store, held_out, budget=0)
+            except LimnerError as error:
+                logger.warning("%s: no held-out number of it: %s", name, error)
+                held_out = []
+        readable = [n for n in held_out if held_store.size(n) is not None]
+        whole = [n for n in readable if held_partners.size(n) is not None]
+        if whole != readable:
+            of.hold_out(held_store, whole)
+        return self._stream(name, path, crops, of.batch_size, held_partners, whole)
+
+    def _budget(self, source: Source) -> int:
+        return data.budget(source, self.device, _processes())
+
+    def _stream(
+        self, name: str, path: Path, crops: data.Crops, batch_size: int, held_store: data.Store, held_out: list[int]
+    ) -> data.Stream:
+        workers = min(max((os.cpu_count() or 1) // (2 * _processes()), 1), 8) if self.options.workers is None else self.options.workers
         stream = data.Stream(
             crops,
             batch_size=batch_size,
@@ -111,17 +142,12 @@ class Run:
             ranks=self.accelerator.num_processes,
             workers=workers,
         )
-        centred = {"size": size, "batch_size": batch_size, "device": self.device}
-        stream.held_out = data.centred_crops(held_store, held_out, **centred)
-        stream.watched = stream.held_out or data.centred_crops(store, numbers[: data.HELD_OUT], **centred)
-        stream.preview = sheets.photos(held_store[n] for n in held_out) or sheets.photos(store[n] for n in numbers)
-        if not stream.preview:  # all of them were tried
-            raise LimnerError(data.none_readable(store))
-        stream.preview = [photo.to(self.device) for photo in stream.preview]
-        stream.about = {"path": str(path), "kind": source.kind, "pictures": len(numbers), "held_out": len(held_out)}
+        stream.hold_out(held_store, held_out)
+        kind = crops.store.source.kind
+        stream.about = {"path": str(path), "kind": kind, "pictures": len(crops.numbers), "held_out": len(held_out)}
         self._streams[name] = stream
-        told = f"{len(held_out)} held out" if held_out else "too few to hold any out: there will be no held-out number"
-        logger.info("%s: %d pictures in %s, %s", name, len(numbers), path, told)
+        told = f"{len(held_out)} held out" if held_out else "none held out: there will be no held-out number"
+        logger.info("%s: %d pictures in %s, %s", name, len(crops.numbers), path, told)
         return stream
 
     def picture(self, path: Path) -> Tensor:
@@ -392,6 +418,11 @@ def _accelerator(options: Options) -> Accelerator:
         f"{processes} processes were started, but they do not find one another on this device: try --device cpu, or start one.",
     )
     return accelerator
+
+
+def _processes() -> int:
+    """Of this run, on this computer."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _on_cpu(value: Any) -> Any:
