@@ -8,16 +8,15 @@ handed to it as one object, ``Run``.
 A method that paints single pictures offers ``Config`` and ``stylize(content, styles, config, easel)``; what it needs is ``Easel``.
 """
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from limner.errors import LimnerError
+from limner.blocks.network import StyleNetwork as StyleNetwork
 
 
 class Pictures(Protocol):
@@ -129,28 +128,14 @@ class Easel(Protocol):
         """The losses (scalars) of this step, and what gives the picture as it is, float32 1 x 3 x H x W in [0, 1]."""
 
 
-class StyleNetwork(nn.Module):
-    """A network that becomes a style file: ``forward`` maps float32 NCHW RGB in [0, 1] to the same."""
+def rebuild(method: str, arguments: dict[str, int]) -> StyleNetwork:
+    """The network of a style file, weights not yet loaded, from its card's method and ``network``.
 
-    arguments: dict[str, int]
-    """What its class is called with to build it again."""
-    multiple_of: int
-    """Height and width must be multiples of this."""
-    min_side: int
-    """The smallest height and width that it can take (a multiple of ``multiple_of``)."""
-    receptive_field: int
-    """Side of the square of input pixels that one output pixel sees, normalisation aside."""
-
-    def start_from(self, path: Path) -> None:
-        """Take the weights in ``path``, the .safetensors beside a style file. Raises ``LimnerError`` where it holds others or none."""
-        try:
-            self.load_state_dict(load_file(path))
-        except (SafetensorError, OSError, RuntimeError) as error:
-            arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
-            raise LimnerError(
-                f"{path} does not hold the weights of this network ({arguments}): name the .safetensors beside a style file of the same "
-                "method, trained with the same options of the network."
-            ) from error
+    A module with more than one class of them says which, in a ``rebuild`` of its own.
+    """
+    module = importlib.import_module(f"limner.methods.{method}")
+    network: StyleNetwork = module.rebuild(arguments) if hasattr(module, "rebuild") else module.Generator(**arguments)
+    return network
 
 
 class Method(Protocol):

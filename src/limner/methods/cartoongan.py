@@ -1,44 +1,50 @@
 """CartoonGAN: photographs and cartoons that have nothing to do with one another become a network that draws any photograph.
 
 Yang Chen, Yu-Kun Lai, Yong-Jin Liu, "CartoonGAN: Generative Adversarial Networks for Photo Cartoonization", CVPR 2018,
-https://openaccess.thecvf.com/content_cvpr_2018/html/Chen_CartoonGAN_Generative_Adversarial_CVPR_2018_paper.html, with the least-squares
-loss of Xudong Mao et al., "Least Squares Generative Adversarial Networks", 2017, https://arxiv.org/abs/1611.04076, as in the authors' code.
+https://openaccess.thecvf.com/content_cvpr_2018/html/Chen_CartoonGAN_Generative_Adversarial_CVPR_2018_paper.html
 
 Differs from the paper:
-- The content loss is divided by the photograph's own feature energy, so that its weight omega means the same for any layer. The paper's 10
-  on plain features leaves the output the input; the authors' code divides a gradient where it should multiply, which hides that.
-- It is taken at conv3_4, not conv4_4: a third fewer multiplications, and a VGG-19 file that ends there will do.
-- The discriminator sees grey pictures, weighted anew each time, and a colour loss holds on to the photograph's colours. Otherwise the
-  cartoons' palette is the first thing that is learnt: every picture turns sand or teal (option ``adversary``).
-- A surface loss smooths what is nearly flat and leaves edges alone; a halo loss forbids light seams along edges.
-- Least squares in the place of the logarithm, and a pool of older generated pictures for the discriminator, both as in the authors' code.
-- The generator draws on a coarse copy of the photograph. Instance norm forgets how bright and of what colour its input is, and a network
-  that must guess it tints (option ``skip``).
-- The generator is narrower and has fewer blocks; upsampling is nearest-neighbour and convolution, not a transposed one (checkerboard).
-- Crops are small; the discriminator's rate is twice the generator's, and both fall to zero in the second half of the adversarial phase; the
-  style file holds an average of the weights.
+- The initialisation phase aims at an abstraction of the photograph, flat areas and lines of ink (``limner.blocks.abstraction``), not at the
+  photograph: it ends with a drawing, and the adversarial phase keeps to that drawing's content and colours (option ``target``).
+- The generator is a U-Net without norm that draws on the photograph (option ``generator``). Instance norm forgets how bright and of what
+  colour its input is, makes droplets, and ties each pixel to the whole picture.
+- The discriminator sees grey pictures, weighted anew each time: otherwise the cartoons' palette is the first thing that is learnt (option
+  ``adversary``). Spectral norm takes the place of its norm layers, the hinge loss that of the logarithm: Takeru Miyato et al., "Spectral
+  Normalization for Generative Adversarial Networks", ICLR 2018, https://arxiv.org/abs/1802.05957.
+- The content loss is divided by the target's own feature energy, so that its weight omega means the same for any layer, and taken at
+  conv2_2 and conv3_2, not conv4_4. The paper's 10 on plain features leaves the output the input; the authors' code divides a gradient
+  where it should multiply, which hides that.
+- A colour loss holds on to the target's colours.
+- Photographs are cropped at the scale at which the style is applied, since lines have a width in pixels.
+- Gradients are clipped. Rates fall along a cosine in the initialisation phase, and to zero in the second half of the adversarial one.
+- The style file holds an average of the weights, at the best held-out number.
 - Edges are smoothed on the fly. ``limner prepare edges`` does it beforehand (option ``edges``).
 
-``--preset paper`` is the paper, with the authors' rates, batch and pool.
+``--preset paper`` is the paper, with the authors' rates, batch and pool. Of the above, the average and the choice by a held-out number
+remain; weights start as torch's layers do, where the authors' code does not say.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from limner import features
 from limner.adversarial import ImagePool, KernelDistance, running_average
+from limner.blocks.unet import UNet
 from limner.edges import Blur, edge_smoothed
 from limner.errors import require
-from limner.methods import Run, StyleNetwork
+from limner.methods import Pictures, Run, StyleNetwork
 
 
 @dataclass(frozen=True)
@@ -48,57 +54,73 @@ class Config:
     photos: Path
     """Photographs to practise on (section 4.1: 5,402)."""
     cartoons: Path
-    """Cartoons to learn from, of one artist or film (section 4.1: 2,302 to 4,573 of each artist)."""
+    """Cartoons to learn from, of one artist or film (section 4.1: 2,302 to 4,573 of each artist); contours come from theirs."""
+    abstractions: Path | None = None
+    """What `limner prepare abstractions` made of the photographs; by default they are drawn on the fly, crop by crop."""
     edges: Path | None = None
     """What `limner prepare edges` made of the cartoons; by default their edges are smoothed on the fly."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
     start: Path | None = None
-    """Weights to start from (the .safetensors beside a CartoonGAN style), in the place of random ones; give it --initial-steps 0."""
-    steps: int = 3_000
+    """Weights to start from (the .safetensors beside a CartoonGAN style), in the place of random ones."""
+    steps: int = 4_000
     """Training steps of both phases together."""
-    initial_steps: int = 400
-    """Steps of the initialisation phase, which has the content loss alone (section 3.3: 10 epochs)."""
+    initial_steps: int = 3_000
+    """Steps of the initialisation phase, which has no discriminator (section 3.3: 10 epochs)."""
+    target: Literal["abstraction", "photo"] = "abstraction"
+    """What the initialisation phase aims at, and what content is measured against: an abstraction of the photograph, or the photograph."""
+    abstraction: Literal["storybook", "ink", "comic"] = "storybook"
+    """Which abstraction: flat colours with outlines, a wash under lines of ink, or few hard tones under heavy ink."""
     batch_size: int = 4
     """Photographs, and cartoons, a step."""
     image_size: int = 128
     """Side of the square crops, in pixels (section 4.1: 256)."""
-    min_scale: float = 0.6
-    """Smallest crop, as a part of the picture's short side."""
-    cartoon_scale: float = 0.8
-    """Largest crop of a cartoon, as a part of its short side: smaller gives larger strokes."""
-    width: int = 32
+    photo_size: int = 320
+    """Short side, in pixels, to which larger photographs are reduced before they are cropped; about what the style will see."""
+    working_size: int = 448
+    """Short side, in pixels, at which the finished style paints; what it paints is enlarged. 0: at each photograph's own size."""
+    cartoon_min_scale: float = 0.45
+    """Smallest crop of a cartoon, as a part of its short side: smaller gives wider lines."""
+    cartoon_max_scale: float = 0.7
+    """Largest crop of a cartoon, likewise."""
+    generator: Literal["unet", "paper"] = "unet"
+    """A U-Net without norm, or the paper's residual network with instance norm."""
+    width: int = 24
     """Channels of the generator's first layer (figure 2: 64)."""
+    levels: int = 3
+    """How many times the U-Net halves the picture."""
     blocks: int = 4
     """Residual blocks of the generator (figure 2: 8)."""
     upsampling: Literal["resize", "transposed"] = "resize"
-    """Enlarge, then convolve; or the paper's transposed convolution."""
-    skip: Literal["coarse", "none"] = "coarse"
-    """What the generator draws on: a coarse copy of the photograph, or nothing, as in the paper."""
+    """Of the paper's generator: enlarge, then convolve; or its transposed convolution."""
     discriminator_width: int = 32
     """Channels of the discriminator's first layer (figure 2: 32)."""
+    discriminator_norm: Literal["spectral", "instance"] = "spectral"
+    """Spectral norm of its weights, or norm layers as in figure 2."""
     adversary: Literal["grey", "colour"] = "grey"
     """What the discriminator sees: grey pictures, so that it learns lines and not the palette, or the paper's coloured ones."""
-    adversarial_loss: Literal["least-squares", "log"] = "least-squares"
+    adversarial_loss: Literal["hinge", "least-squares", "log"] = "hinge"
     """Form of the adversarial loss; log is the paper's (equation 3), least squares that of the authors' code."""
-    content_weight: float = 0.2
-    """omega of equation 2: more keeps closer to the photograph, less draws more freely."""
+    edge_weight: float = 0.5
+    """Weight of cartoons without clear edges among what the discriminator must find false (equation 3: 1)."""
+    content_weight: float = 3.0
+    """omega of equation 2: more keeps closer to the target, less draws more freely."""
     content_measure: Literal["relative", "plain"] = "relative"
-    """Whether the content loss is divided by the photograph's own feature energy, or plain as in equation 4."""
-    content_layer: str = "conv3_4"
-    """VGG-19 layer of the content loss, before its ReLU (section 3.2.2: conv4_4, which a file that ends at conv3_4 cannot give)."""
-    colour_weight: float = 2.0
-    """Weight of the colour loss: more keeps the photograph's colours, 0 leaves them alone."""
-    surface_weight: float = 10.0
-    """Weight of the surface loss: more gives smoother flat areas."""
-    halo_weight: float = 50.0
-    """Weight of the halo loss: more suppresses light seams along edges; dark outlines are free."""
-    initial_rate: float = 2e-4
-    """Adam's rate in the initialisation phase."""
-    learning_rate: float = 1e-4
+    """Whether the content loss is divided by the target's own feature energy, or plain as in equation 4."""
+    content_layers: tuple[str, ...] = ("conv2_2", "conv3_2")
+    """VGG-19 layers of the content loss, before their ReLU (section 3.2.2: conv4_4, which a file that ends at conv3_4 cannot give)."""
+    colour_weight: float = 3.0
+    """Weight of the colour loss: more keeps the target's colours, 0 leaves them alone."""
+    ink_weight: float = 3.0
+    """In the initialisation phase: how much more a line of ink counts than what lies beside it."""
+    initial_rate: float = 1e-3
+    """Adam's rate in the initialisation phase, falling along a cosine where its target is an abstraction."""
+    learning_rate: float = 5e-5
     """Adam's rate of the generator in the adversarial phase, constant in its first half, then falling to zero."""
-    discriminator_rate: float = 2e-4
+    discriminator_rate: float = 1e-4
     """Adam's rate of the discriminator, falling likewise."""
+    clipping: float = 1.0
+    """Largest norm of the generator's gradient; 0 lets it be."""
     pool: int = 50
     """Generated pictures, old and new, that the discriminator is shown from; 0 shows it the newest only."""
     edge_kernel: int = 5
@@ -109,41 +131,52 @@ class Config:
     """VGG-19 layers of the held-out number's kernel distance."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "width", "discriminator_width"):
+        for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
             require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
-        for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "surface_weight", "halo_weight"):
+        for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "ink_weight", "edge_weight", "clipping"):
             require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
         for name in ("initial_rate", "learning_rate", "discriminator_rate"):
             require(getattr(self, name) > 0, f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name):g}.")
-        require(self.initial_steps < self.steps, f"--initial-steps must be fewer than --steps ({self.steps}), not {self.initial_steps}.")
-        size, kernel, largest = self.image_size, self.edge_kernel, self.cartoon_scale
-        require(size >= 32 and size % 4 == 0, f"--image-size must be a multiple of 4 from 32 on, not {size}.")
-        require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.min_scale <= largest <= 1, f"--cartoon-scale must be from --min-scale ({self.min_scale:g}) to 1, not {largest:g}.")
+        require(self.initial_steps <= self.steps, f"--initial-steps must be at most --steps ({self.steps}), not {self.initial_steps}.")
+        size, kernel, smallest, largest = self.image_size, self.edge_kernel, self.cartoon_min_scale, self.cartoon_max_scale
+        multiple = 2**self.levels if self.generator == "unet" else 4
+        require(size >= 32 and size % multiple == 0, f"--image-size must be a multiple of {multiple} from 32 on, not {size}.")
+        require(self.photo_size >= size, f"--photo-size must be at least --image-size ({size}), not {self.photo_size}.")
+        require(self.working_size == 0 or self.working_size >= 64, f"--working-size must be 0 or at least 64, not {self.working_size}.")
+        require(0 < smallest <= 1, f"--cartoon-min-scale must be above 0 and at most 1, not {smallest:g}.")
+        require(smallest <= largest <= 1, f"--cartoon-max-scale must be from --cartoon-min-scale ({smallest:g}) to 1, not {largest:g}.")
         require(kernel % 2 == 1 and 1 <= kernel <= 31, f"--edge-kernel must be odd and from 1 to 31, not {kernel}.")
+        require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
+        require(len(self.content_layers) > 0, "--content-layers needs at least one layer, such as conv3_2.")
         require(len(self.score_layers) > 0, "--score-layers needs at least one layer, such as relu1_2.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
             "steps": 141_750,  # 10 and 200 epochs of 5,402 photographs
             "initial_steps": 6_750,
+            "target": "photo",
             "batch_size": 8,
             "image_size": 256,
-            "cartoon_scale": 1.0,
+            "photo_size": 256,
+            "working_size": 0,
+            "cartoon_min_scale": 1.0,
+            "cartoon_max_scale": 1.0,
+            "generator": "paper",
             "width": 64,
             "blocks": 8,
             "upsampling": "transposed",
-            "skip": "none",
+            "discriminator_norm": "instance",
             "adversary": "colour",
             "adversarial_loss": "log",
+            "edge_weight": 1.0,
             "content_weight": 10.0,
             "content_measure": "plain",
-            "content_layer": "conv4_4",
+            "content_layers": ("conv4_4",),
             "colour_weight": 0.0,
-            "surface_weight": 0.0,
-            "halo_weight": 0.0,
+            "initial_rate": 2e-4,
             "learning_rate": 1e-5,
             "discriminator_rate": 1e-5,
+            "clipping": 0.0,
         },
     }
 
@@ -186,9 +219,9 @@ class Generator(StyleNetwork):
     multiple_of = 4
     min_side = 8
 
-    def __init__(self, width: int = 32, blocks: int = 4, transposed: int = 0, coarse: int = 1) -> None:
+    def __init__(self, width: int = 64, blocks: int = 8, transposed: int = 0) -> None:
         super().__init__()
-        self.arguments = {"width": width, "blocks": blocks, "transposed": transposed, "coarse": coarse}
+        self.arguments = {"width": width, "blocks": blocks, "transposed": transposed}
         self.receptive_field = (41 if transposed else 45) + 16 * blocks
         a, b, c = width, 2 * width, 4 * width
         self.flat = nn.Sequential(nn.Conv2d(3, a, 7, padding=3, padding_mode="reflect"), norm(a), nn.ReLU())
@@ -198,33 +231,52 @@ class Generator(StyleNetwork):
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
 
     def forward(self, image: Tensor) -> Tensor:
-        drawn = self.to_rgb(self.up(self.residuals(self.down(self.flat(image * 2 - 1)))))
-        if not self.arguments["coarse"]:
-            return torch.tanh(drawn) * 0.5 + 0.5
-        copy = F.interpolate(F.avg_pool2d(image, 4), scale_factor=4, mode="bilinear") * 0.98 + 0.01
-        return torch.sigmoid(drawn + copy.log() - (1 - copy).log())  # with nothing drawn, the copy
+        drawn: Tensor = self.to_rgb(self.up(self.residuals(self.down(self.flat(image * 2 - 1)))))
+        return torch.tanh(drawn) * 0.5 + 0.5
 
 
 class Discriminator(nn.Sequential):
-    """D of figure 2, on patches of 37 x 37 pixels: float32 NCHW in [-1, 1] to scores N1hw, h and w a quarter of H and W."""
+    """D of figure 2, on patches of 37 x 37 pixels: float32 NCHW in [-1, 1] to scores N1hw, h and w a quarter of H and W.
 
-    def __init__(self, width: int = 32) -> None:
-        leaky = nn.LeakyReLU(0.2)
+    ``spectral`` bounds each convolution by spectral norm, and has no norm layers.
+    """
+
+    def __init__(self, width: int = 32, spectral: bool = False) -> None:
+        def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+            layer = nn.Conv2d(inputs, outputs, 3, stride, 1)
+            return spectral_norm(layer) if spectral else layer
+
+        def normed(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
+            return (conv(inputs, outputs), *(() if spectral else (norm(outputs),)), act)
+
+        act = nn.LeakyReLU(0.2)
         super().__init__(
-            *(nn.Conv2d(3, width, 3, padding=1), leaky),
-            *(nn.Conv2d(width, 2 * width, 3, 2, 1), leaky, nn.Conv2d(2 * width, 4 * width, 3, padding=1), norm(4 * width), leaky),
-            *(nn.Conv2d(4 * width, 4 * width, 3, 2, 1), leaky, nn.Conv2d(4 * width, 8 * width, 3, padding=1), norm(8 * width), leaky),
-            *(nn.Conv2d(8 * width, 8 * width, 3, padding=1), norm(8 * width), leaky),
-            nn.Conv2d(8 * width, 1, 3, padding=1),
+            *(conv(3, width), act),
+            *(conv(width, 2 * width, 2), act, *normed(2 * width, 4 * width)),
+            *(conv(4 * width, 4 * width, 2), act, *normed(4 * width, 8 * width)),
+            *normed(8 * width, 8 * width),
+            conv(8 * width, 1),
         )
 
 
-def build(config: Config) -> Generator:
-    return Generator(config.width, config.blocks, int(config.upsampling == "transposed"), int(config.skip == "coarse"))
+def build(config: Config) -> StyleNetwork:
+    if config.generator == "unet":
+        return UNet(config.width, config.levels, config.blocks)
+    return Generator(config.width, config.blocks, int(config.upsampling == "transposed"))
+
+
+def rebuild(arguments: dict[str, int]) -> StyleNetwork:
+    """The generator that these ``arguments`` of a card describe: a U-Net is the one that has levels."""
+    return UNet(**arguments) if "levels" in arguments else Generator(**arguments)
+
+
+def hinge(scores: Tensor, *, real: bool) -> Tensor:
+    """How far float scores are below 1, for what should pass as a cartoon, or above -1; nothing beyond."""
+    return F.relu(1 - scores.float() if real else 1 + scores.float()).mean()
 
 
 def least_squares(scores: Tensor, *, real: bool) -> Tensor:
-    """How far float scores are from 1, for what should pass as a cartoon, or from 0."""
+    """How far float scores are from 1, for what should pass as a cartoon, or from 0 (Mao et al. 2017, https://arxiv.org/abs/1611.04076)."""
     return (scores.float() - float(real)).square().mean()
 
 
@@ -236,57 +288,38 @@ def log_loss(scores: Tensor, *, real: bool) -> Tensor:
     return F.softplus(-scores.float() if real else scores.float()).mean()
 
 
-ADVERSARIAL_LOSSES: dict[str, Callable[..., Tensor]] = {"least-squares": least_squares, "log": log_loss}
+ADVERSARIAL_LOSSES: dict[str, Callable[..., Tensor]] = {"hinge": hinge, "least-squares": least_squares, "log": log_loss}
 
 
-def content_loss(features: Tensor, photo_features: Tensor, measure: str = "relative") -> Tensor:
-    """Mean absolute difference of float NCHW features (equation 4); ``relative``: as a part of the photograph's own mean absolute value."""
-    photo_features = photo_features.float()
-    distance = (features.float() - photo_features).abs().mean((1, 2, 3))
-    return (distance / (photo_features.abs().mean((1, 2, 3)) + 1e-3) if measure == "relative" else distance).mean()
+def content_loss(features: Tensor, target_features: Tensor, measure: str = "relative") -> Tensor:
+    """Mean absolute difference of float NCHW features (equation 4); ``relative``: as a part of the target's own mean absolute value."""
+    target_features = target_features.float()
+    distance = (features.float() - target_features).abs().mean((1, 2, 3))
+    return (distance / (target_features.abs().mean((1, 2, 3)) + 1e-3) if measure == "relative" else distance).mean()
 
 
-def colour_loss(images: Tensor, photos: Tensor) -> Tensor:
-    """Difference of the U and V planes, and of the mean luma, of float NCHW RGB in [0, 1].
+def drawing_loss(images: Tensor, targets: Tensor, ink_weight: float = 3.0) -> Tensor:
+    """Mean absolute difference of float NCHW images in [0, 1], lines of ink counted more, and that of their slopes.
 
-    Huber's: squared up to a tenth, so that small shifts cost little, then linear. Pixel by pixel: in the mean over squares, green fringes
-    along an edge would make up for magenta ones. After Jie Chen, Gang Liu, Xin Chen, "AnimeGAN", 2019.
+    Ink is what a closing of 7 x 7 pixels of the target's luma fills: dark, and narrower than that.
     """
-    light, other_light = luma(images), luma(photos)
-    differences = (images - light) - (photos - other_light)
-    scale = torch.tensor([0.877, 0.492], device=images.device).view(1, 2, 1, 1)  # V from red, U from blue
-    differences = differences[:, [0, 2]] * scale
-    colour = F.huber_loss(differences, torch.zeros_like(differences), delta=0.1) / 0.1
-    return colour + (light.mean((1, 2, 3)) - other_light.mean((1, 2, 3))).abs().mean()
+    light = luma(targets)
+    lines = (-F.max_pool2d(-F.max_pool2d(light, 7, 1, 3), 7, 1, 3) - light).clamp(0, 0.5) * 2
+    difference = images - targets
+    slopes = difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+    return (difference.abs() * (1 + ink_weight * lines)).mean() + slopes
 
 
-def surface_loss(images: Tensor, radius: int = 2, eps: float = 0.01) -> Tensor:
-    """Mean absolute difference of float NCHW images in [0, 1] from what a guided filter leaves of them.
+def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
+    """Difference of the colours of float NCHW RGB in [0, 1]: of means over 8 x 8 pixels, and of what is not luma, pixel by pixel.
 
-    Where a picture varies by less than the root of ``eps``, that is its mean; along edges it is the picture. Kaiming He, Jian Sun,
-    Xiaoou Tang, "Guided Image Filtering", ECCV 2010, with the picture as its own guide.
+    The latter is Huber's: squared up to a tenth, so that small shifts cost little. Pixel by pixel, since in means over squares green
+    fringes along an edge would make up for magenta ones. After Jie Chen, Gang Liu, Xin Chen, "AnimeGAN", 2019.
     """
-
-    side, channels = 2 * radius + 1, images.shape[1]
-    square = torch.full((channels, 1, side, side), 1 / side**2, device=images.device)
-
-    def box(x: Tensor) -> Tensor:
-        # Not avg_pool2d: where windows overlap, its gradient takes the compiler minutes.
-        return F.conv2d(F.pad(x, (radius,) * 4, mode="reflect"), square, groups=channels)
-
-    mean = box(images)
-    variance = box(images.square()) - mean.square()
-    keep = variance / (variance + eps)
-    return (images - box(keep) * images - box(mean - keep * mean)).abs().mean()
-
-
-def halo_loss(images: Tensor, photos: Tensor, radius: int = 2) -> Tensor:
-    """By how much float NCHW images in [0, 1] are lighter than the lightest of the photographs' pixels around, on average.
-
-    A light seam beside a dark thing is the cheapest way to a clear edge, and ugly; a dark outline, the cartoonist's way, costs nothing.
-    """
-    lightest = F.max_pool2d(luma(photos), 2 * radius + 1, stride=1, padding=radius)
-    return F.relu(luma(images) - lightest).mean()
+    means = (F.avg_pool2d(images, 8) - F.avg_pool2d(targets, 8)).abs().mean()
+    difference = (images - luma(images)) - (targets - luma(targets))
+    outside = (images - images.clamp(0, 1)).abs().mean()
+    return 4 * (means + outside) + 10 * F.huber_loss(difference, torch.zeros_like(difference), delta=0.1)
 
 
 def luma(images: Tensor) -> Tensor:
@@ -300,123 +333,143 @@ def grey_weights(batch: int, device: torch.device) -> Tensor:
     return (weights / weights.sum(1, keepdim=True))[..., None, None]
 
 
+def streams(config: Config, run: Run) -> tuple[Pictures, Pictures, Pictures, Pictures]:
+    """Photographs and what they become in the initialisation phase; cartoons and the same without clear edges."""
+    stream = partial(run.pictures, size=config.image_size, batch_size=config.batch_size)
+    photos = stream(config.photos, min_scale=None, short_side=config.photo_size)
+    if config.target == "photo":
+        targets = photos
+    elif config.abstractions is not None:
+        targets = run.partners(config.abstractions, photos, name="abstractions")
+    else:
+        targets = photos.altered(partial(abstracted, name=config.abstraction))
+    scales = {"min_scale": config.cartoon_min_scale, "max_scale": config.cartoon_max_scale}
+    cartoons = stream(config.cartoons, name="cartoons", **scales)
+    if config.edges is not None:
+        return photos, targets, cartoons, run.partners(config.edges, cartoons, name="edges")
+    smooth = partial(edge_smoothed, widen=config.edge_kernel, kernel=config.edge_kernel, blur=config.edge_blur)
+    return photos, targets, cartoons, cartoons.altered(lambda crop: smooth(crop)[0])
+
+
+def abstracted(crop: Any, name: str) -> Any:
+    """uint8 HWC RGB of NumPy to the same."""
+    from limner.blocks.abstraction import abstraction  # OpenCV: prepared abstractions do without
+
+    return (abstraction(crop.astype(np.float32) / 255, name) * 255 + 0.5).astype(np.uint8)
+
+
 def train(config: Config, run: Run) -> None:
-    vgg = run.place(features.load((config.content_layer, *config.score_layers), config.vgg))
+    vgg = run.place(features.load((*config.content_layers, *config.score_layers), config.vgg))
     generator = build(config)
     if config.start is not None:
         generator.start_from(config.start)
     generator = run.place(generator)
-    discriminator = run.place(Discriminator(config.discriminator_width))
+    discriminator = run.place(Discriminator(config.discriminator_width, config.discriminator_norm == "spectral"))
     adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
+    initial_optimizer = torch.optim.Adam(generator.parameters(), config.initial_rate, betas=(0.9, 0.99), fused=True)
     optimizer = adam(generator.parameters(), config.learning_rate)
     discriminator_optimizer = adam(discriminator.parameters(), config.discriminator_rate)
-    rise = config.initial_rate / config.learning_rate
-    half = (config.steps - config.initial_steps) / 2
+    first, half = config.initial_steps, max((config.steps - config.initial_steps) / 2, 1)
+
+    def initial_rate(step: int) -> float:
+        """Of the initialisation phase: a rise over 100 steps, then a cosine; constant towards a photograph."""
+        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(first, 1), 1)))
+        return 1.0 if config.target == "photo" else min(1.0, (step + 1) / 100) * falling
 
     def rate(step: int) -> float:
         """Of the adversarial phase: constant at first, then down to zero in a line."""
-        return min(1.0, (config.steps - step) / half)
+        return min(1.0, (config.steps - first - step) / half)
 
-    schedule = LambdaLR(optimizer, lambda step: rise if step < config.initial_steps else rate(step))
-    discriminator_schedule = LambdaLR(discriminator_optimizer, lambda step: rate(step + config.initial_steps))
+    initial_schedule = LambdaLR(initial_optimizer, initial_rate)
+    schedule, discriminator_schedule = (LambdaLR(each, rate) for each in (optimizer, discriminator_optimizer))
     average = AveragedModel(generator, multi_avg_fn=running_average(0.999))
+    average.module.eval()
     pool = ImagePool(config.pool)
     adversarial_loss = ADVERSARIAL_LOSSES[config.adversarial_loss]
 
-    def content(generated: Tensor, photos: Tensor) -> Tensor:
+    def content(generated: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
-            of_photos = vgg(photos)[config.content_layer]
-        return content_loss(vgg(generated)[config.content_layer], of_photos, config.content_measure)
+            wanted = vgg(targets)
+        found = vgg(generated.clamp(0, 1))
+        each = [content_loss(found[layer], wanted[layer], config.content_measure) for layer in config.content_layers]
+        return torch.stack(each).mean()
 
-    def initial_loss(photos: Tensor) -> Tensor:
+    def initial_loss(photos: Tensor, targets: Tensor) -> Tensor:
         with run.autocast():
-            return content(generator(photos).float(), photos)
+            generated = generator(photos).float()
+            return content(generated, targets) if config.target == "photo" else drawing_loss(generated, targets, config.ink_weight)
 
     def judge(pictures: Tensor, grey: Tensor) -> Tensor:
         seen = (pictures * grey).sum(1, keepdim=True).expand(-1, 3, -1, -1) if config.adversary == "grey" else pictures
         scores: Tensor = discriminator(seen * 2 - 1)
         return scores
 
-    def generator_losses(photos: Tensor, grey: Tensor) -> dict[str, Tensor]:
+    def generator_losses(photos: Tensor, targets: Tensor, grey: Tensor) -> dict[str, Tensor]:
         with run.autocast():
             generated = generator(photos).float()
-            adversarial = adversarial_loss(judge(generated, grey), real=True)
-            kept = content(generated, photos)
-        loss = adversarial + config.content_weight * kept
-        found = {"adversarial": adversarial, "content": kept}
+            adversarial = adversarial_loss(judge(generated.clamp(0, 1), grey), real=True)
+            kept = content(generated, targets)
+        loss, found = adversarial + config.content_weight * kept, {"adversarial": adversarial, "content": kept}
         if config.colour_weight:
-            found["colour"] = colour_loss(generated, photos)
+            found["colour"] = colour_loss(generated, targets)
             loss = loss + config.colour_weight * found["colour"]
-        if config.surface_weight:
-            found["surface"] = surface_loss(generated)
-            loss = loss + config.surface_weight * found["surface"]
-        if config.halo_weight:
-            found["halo"] = halo_loss(generated, photos)
-            loss = loss + config.halo_weight * found["halo"]
-        return {"loss": loss, **found, "generated": generated.detach()}
+        return {"loss": loss, **found, "generated": generated.detach().clamp(0, 1)}
 
     def discriminator_loss(cartoons: Tensor, smoothed: Tensor, generated: Tensor, grey: Tensor) -> Tensor:
         """Equation 3: cartoons are real; cartoons without clear edges, and generated pictures, are not."""
         with run.autocast():
-            scores = judge(torch.cat([cartoons, smoothed, generated]), grey.repeat(3, 1, 1, 1)).chunk(3)
-            return adversarial_loss(scores[0], real=True) + sum(adversarial_loss(each, real=False) for each in scores[1:])
+            real, unclear, false = judge(torch.cat([cartoons, smoothed, generated]), grey.repeat(3, 1, 1, 1)).chunk(3)
+            found = adversarial_loss(real, real=True) + adversarial_loss(false, real=False)
+            return found + config.edge_weight * adversarial_loss(unclear, real=False)
 
-    size, batch_size, min_scale = config.image_size, config.batch_size, config.min_scale
-    stream = partial(run.pictures, size=size, batch_size=batch_size, min_scale=min_scale)
-    photos, cartoons = stream(config.photos), stream(config.cartoons, max_scale=config.cartoon_scale, name="cartoons")
-    if config.edges is None:  # of the very crops that `cartoons` shows
-        smooth = partial(edge_smoothed, widen=config.edge_kernel, kernel=config.edge_kernel, blur=config.edge_blur)
-        smoothed = cartoons.altered(lambda crop: smooth(crop)[0])
-    else:
-        smoothed = stream(config.edges, max_scale=config.cartoon_scale, name="edges")
+    def learn(loss: Tensor, optimizer: torch.optim.Optimizer, schedule: LambdaLR) -> None:
+        """A step of the generator."""
+        optimizer.zero_grad()
+        run.backward(loss, generator)
+        if config.clipping:
+            nn.utils.clip_grad_norm_(generator.parameters(), config.clipping)
+        optimizer.step()
+        schedule.step()
+        average.update_parameters(generator)
+
+    photos, targets, cartoons, smoothed = streams(config, run)
     with torch.no_grad(), run.autocast():
         distance = KernelDistance(vgg, config.score_layers, cartoons.held_out) if cartoons.held_out else None
         at_first = distance(photos.held_out).clamp_min(1e-6) if distance and photos.held_out else torch.ones(())
 
     def held_out() -> dict[str, Tensor]:
-        """Distance from cartoons, as a part of the photographs' own, and half of what content is lost: the photographs would get 1.
-
-        There is none in the initialisation phase, whose copies of photographs might pass for the best of all drawings.
-        """
-        if distance is None or not photos.held_out or average.n_averaged <= 1:
+        """Distance from cartoons, as a part of the photographs' own, and half of what content is lost: the photographs would get 1."""
+        if distance is None or not photos.held_out:
             return {}
         with torch.no_grad(), run.autocast():
             drawn = [average.module(batch).float() for batch in photos.held_out]
-            pairs = [(vgg(ours), vgg(theirs)) for ours, theirs in zip(drawn, photos.held_out, strict=True)]
-            lost = torch.stack([content_loss(*(seen[config.content_layer] for seen in pair)) for pair in pairs]).mean()
+            lost = torch.stack([content(*pair) for pair in zip(drawn, photos.held_out, strict=True)]).mean()
             kernel = distance(drawn) / at_first
         return {"score": kernel + 0.5 * lost, "kernel": kernel, "content": lost}
 
     run.preview(average.module, photos)
     run.evaluate(held_out, by="score")
-    networks = {"generator": generator, "discriminator": discriminator, "average": average}
-    optimizers = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
-    run.keep(**networks, **optimizers, schedule=schedule, discriminator_schedule=discriminator_schedule, pool=pool)
+    run.keep(
+        **{"generator": generator, "discriminator": discriminator, "average": average, "pool": pool},
+        **{"initial_optimizer": initial_optimizer, "optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer},
+        **{"initial_schedule": initial_schedule, "schedule": schedule, "discriminator_schedule": discriminator_schedule},
+    )
 
     initial_of, losses_of, discriminator_of = (run.compile(each) for each in (initial_loss, generator_losses, discriminator_loss))
     for step in run.steps(config.steps):
-        x = photos[step]
-        if step < config.initial_steps:  # the initialisation phase (section 3.3): draw what is there
-            loss = initial_of(x)
-            optimizer.zero_grad()
-            run.backward(loss, generator)
-            optimizer.step()
-            schedule.step()
-            average.n_averaged.zero_()  # the average begins where this phase ends
-            average.update_parameters(generator)
+        x, target = photos[step], targets[step]
+        if step < first:  # the initialisation phase (section 3.3)
+            loss = initial_of(x, target)
+            learn(loss, initial_optimizer, initial_schedule)
             run.log(step, initialisation=loss.detach())
             continue
 
         grey = grey_weights(config.batch_size, x.device)
         discriminator.requires_grad_(False)  # the generator's gradients only pass through
-        found = losses_of(x, grey)
+        found = losses_of(x, target, grey)
         discriminator.requires_grad_(True)
         generated = found.pop("generated")
-        optimizer.zero_grad()
-        run.backward(found["loss"], generator)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(generator)
+        learn(found["loss"], optimizer, schedule)
 
         loss = discriminator_of(cartoons[step], smoothed[step], pool.swap(generated), grey)
         discriminator_optimizer.zero_grad()

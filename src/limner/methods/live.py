@@ -13,7 +13,6 @@ Differs from the paper:
   film, noise is most of what changes.
 """
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from limner import card, features, gallery
 from limner.errors import require
-from limner.methods import Run, StyleNetwork
+from limner.methods import Run, StyleNetwork, rebuild
 from limner.methods.fast_style import moments, relative_error
 
 
@@ -158,7 +157,7 @@ def load_teacher(style: str) -> StyleNetwork:
     """The network of a style file, from the weights beside it. Raises ``LimnerError`` where they are not there."""
     path = gallery.find(style)
     found = card.read(path)
-    network: StyleNetwork = importlib.import_module(f"limner.methods.{found.method}").Generator(**found.network)
+    network = rebuild(found.method, found.network)
     network.start_from(path.with_suffix(".safetensors"))
     return network.eval().requires_grad_(False)
 

@@ -1,11 +1,11 @@
 """PyTorch, from the weights that lie beside a style file (.safetensors): for GPUs where torch is installed anyway."""
 
-import importlib
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from limner import methods
 from limner.card import KEY, Card
 from limner.errors import LimnerError
 from limner.runtimes import Device, Engine, Image, Precision
@@ -26,7 +26,7 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
         with safe_open(weights, framework="pt") as file:
             card = Card.from_json(file.metadata()[KEY])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-        network = importlib.import_module(f"limner.methods.{card.method}").Generator(**card.network)
+        network = methods.rebuild(card.method, card.network)
         network.load_state_dict(state)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         raise LimnerError(f"{weights} is damaged, or not the weights of a style: make it anew with `limner export`.") from error

@@ -1,0 +1,228 @@
+"""Abstractions of a photograph, drawn without any network: what an initialisation may aim at in the place of the photograph itself.
+
+Flat areas, lines of ink and colours are a function each, from the paper that is named there; at the end of the file stand whole pictures
+made of them (``ABSTRACTIONS``), which a network learns to draw. All are deterministic and local, take sizes in pixels, and go on over the
+border of the picture by reflection. Photographs and pictures are float32 HWC RGB in [0, 1], planes float32 HW.
+
+After Holger Winnemöller, Sven Olsen, Bruce Gooch, "Real-Time Video Abstraction", SIGGRAPH 2006: smooth what is nearly flat, quantise its
+lightness, draw what is left of edges.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Picture: TypeAlias = NDArray[np.float32]
+Plane: TypeAlias = NDArray[np.float32]
+
+MARGIN = 16
+"""Pixels by which a photograph is continued before it is abstracted: without them, lines appear along its border."""
+
+
+def smoothed(photo: Picture, *, passes: int = 2, diameter: int = 7, colours: float = 0.09, radius: float = 4.0) -> Picture:
+    """Grain and fine texture gone, edges kept: a bilateral filter, several times (Tomasi and Manduchi, ICCV 1998)."""
+    for _ in range(passes):
+        photo = cv2.bilateralFilter(photo, diameter, colours, radius).astype(np.float32)
+    return photo
+
+
+def flats(photo: Picture, smoothing: float = 0.02, growth: float = 1.8) -> Picture:
+    """Few flat areas with sharp borders: L0 gradient minimisation (Xu, Lu, Xu, Jia, SIGGRAPH Asia 2011).
+
+    ``smoothing`` is the paper's lambda: more leaves fewer areas; ``growth`` its kappa: less is slower and finer.
+    """
+    flat: Picture = cv2.ximgproc.l0Smooth(photo, None, smoothing, growth).astype(np.float32)
+    return flat.clip(0, 1)
+
+
+def without_texture(photo: Picture, *, scale: float = 1.6, contrast: float = 0.1, passes: int = 3) -> Picture:
+    """What is smaller than ``scale`` pixels gone, borders of the rest sharp: rolling guidance (Zhang, Shen, Xu, Jia, ECCV 2014)."""
+    rolled: Picture = cv2.ximgproc.rollingGuidanceFilter(photo, None, -1, contrast, scale, passes).astype(np.float32)
+    return rolled.clip(0, 1)
+
+
+def brightened(picture: Picture, *, saturation: float = 1.4, gamma: float = 0.8) -> Picture:
+    """Lighter and more colourful: saturation s of HSV becomes 1 - (1 - s)^``saturation``, values of RGB their power ``gamma``."""
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+    hsv[..., 1] = 1 - (1 - hsv[..., 1]) ** saturation
+    return np.power(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).clip(0, 1), np.float32(gamma))
+
+
+def stepped(picture: Picture, *, steps: int = 8, share: float = 0.45, sharpness: float = 5.0) -> Picture:
+    """Lightness in soft steps (Winnemöller et al. 2006, equation 6), ``share`` of the way from the picture's own to theirs."""
+    lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
+    light, step = lab[..., 0], 100 / steps
+    nearest = np.round(light / step) * step
+    lab[..., 0] = (1 - share) * light + share * (nearest + step / 2 * np.tanh(sharpness * (light - nearest) / step))
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1).astype(np.float32)
+
+
+def lightness(picture: Picture) -> Plane:
+    """L of CIE Lab, in [0, 1]."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)[..., 0] / 100, np.float32)
+
+
+def structure_tensor(plane: Plane, sigma: float) -> tuple[Plane, Plane, Plane]:
+    """Squared slopes to the right and downwards, and their product, each a Gaussian mean of ``sigma`` pixels (Förstner and Gülch 1987)."""
+    right, down = (cv2.Sobel(plane, cv2.CV_32F, dx, 1 - dx) / 8 for dx in (1, 0))
+    return tuple(_blurred(each, sigma) for each in (right * right, down * down, right * down))  # type: ignore[return-value]
+
+
+def coherence(plane: Plane, sigma: float) -> Plane:
+    """How much slopes within about ``sigma`` pixels agree on a direction: 1 along an edge, 0 in foliage or gravel."""
+    right, down, both = structure_tensor(plane, sigma)
+    return np.asarray(np.sqrt((right - down) ** 2 + 4 * both**2) / (right + down + 1e-5), np.float32)
+
+
+def tangents(plane: Plane, sigma: float) -> tuple[Plane, Plane]:
+    """Unit vectors along edges, x and y: the edge tangent flow (Kang, Lee, Chui, NPAR 2007), here of the structure tensor."""
+    right, down, both = structure_tensor(plane, sigma)
+    angle = 0.5 * np.arctan2(2 * both, right - down) + np.float32(np.pi / 2)
+    return np.cos(angle), np.sin(angle)
+
+
+def ink(
+    plane: Plane,
+    *,
+    width: float = 1.1,
+    length: float = 4.0,
+    flow: float = 2.5,
+    background: float = 0.99,
+    threshold: float = 0.012,
+    sharpness: float = 60.0,
+) -> Plane:
+    """Lines of ink along the dark side of edges, 0 (paper) to 1 (ink): a flow-based difference of Gaussians of lightness.
+
+    ``width`` and ``length`` are the sigmas, in pixels, across and along an edge; ``flow`` that of the tangents; ``background`` the weight
+    of the wider Gaussian (tau); a difference beyond ``threshold`` turns to ink, the faster the greater ``sharpness`` (phi). Kang, Lee,
+    Chui, "Coherent Line Drawing", NPAR 2007; Winnemöller, Kyprianidis, Olsen, "XDoG", 2012.
+    """
+    x, y = tangents(plane, flow)
+    difference = _across(plane, x, y, width, background)
+    along = _along(difference, x, y, length)
+    return np.asarray(np.where(along < -threshold, -np.tanh(sharpness * (along + threshold)), 0), np.float32)
+
+
+def outlines(plane: Plane, *, width: float = 1.1, clutter: float = 0.35) -> Plane:
+    """Ink of two widths, ``width`` and 1.8 times that; where edges run in all directions, as in foliage, ``clutter`` of it is left."""
+    fine, wide = ink(plane, width=width), ink(plane, width=1.8 * width, length=5.0, flow=3.5, threshold=0.0144)
+    clear = ((coherence(plane, 4.0) - 0.25) / 0.3).clip(0, 1)
+    return np.maximum(fine, wide) * (clutter + (1 - clutter) * clear)
+
+
+def faces(photo: Picture, *, smallest: int = 20) -> Plane:
+    """Where faces are, 0 to 1 with soft borders: OpenCV's cascade (Viola and Jones, CVPR 2001; Lienhart and Maydt 2002)."""
+    height, width = photo.shape[:2]
+    found = np.zeros((height, width), np.float32)
+    grey = cv2.equalizeHist((lightness(photo) * 255).round().astype(np.uint8))
+    enlarged = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    for left, top, across, down in _cascade().detectMultiScale(enlarged, 1.15, 5, minSize=(2 * smallest,) * 2):
+        centre = (int(left + across / 2) // 2, int(top + 0.54 * down) // 2)
+        cv2.ellipse(found, centre, (max(int(across * 0.27), 1), max(int(down * 0.33), 1)), 0, 0, 360, 1.0, -1)
+    return _blurred(found, 3.0) if found.any() else found
+
+
+@cache
+def _cascade() -> cv2.CascadeClassifier:
+    return cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
+
+
+def _across(plane: Plane, x: Plane, y: Plane, width: float, background: float) -> Plane:
+    """Difference of Gaussians of ``width`` and 1.6 x that, along the line through each pixel that crosses the flow."""
+    right, down = _places(plane)
+    sums, weights = [np.zeros_like(plane), np.zeros_like(plane)], [0.0, 0.0]
+    for k in range(-int(np.ceil(4 * width)), int(np.ceil(4 * width)) + 1):
+        seen = _at(plane, right - k * y, down + k * x)
+        for n, sigma in enumerate((width, 1.6 * width)):
+            weight = float(np.exp(-0.5 * (k / sigma) ** 2))
+            sums[n] += weight * seen
+            weights[n] += weight
+    return sums[0] / weights[0] - background * sums[1] / weights[1]
+
+
+def _along(plane: Plane, x: Plane, y: Plane, length: float) -> Plane:
+    """Gaussian mean of ``length`` pixels along the flow, both ways from each pixel."""
+    total, weights = plane.copy(), 1.0
+    for sign in (1, -1):
+        (right, down), dx, dy = _places(plane), sign * x, sign * y
+        for k in range(1, int(np.ceil(2 * length)) + 1):
+            right, down = right + dx, down + dy
+            weight = float(np.exp(-0.5 * (k / length) ** 2))
+            total += weight * _at(plane, right, down)
+            weights += weight
+            next_x, next_y = _at(x, right, down), _at(y, right, down)
+            turn = np.where(next_x * dx + next_y * dy < 0, np.float32(-1), np.float32(1))  # a tangent has no sign of its own
+            dx, dy = turn * next_x, turn * next_y
+    return total / weights
+
+
+def _places(plane: Plane) -> tuple[Plane, Plane]:
+    down, right = np.mgrid[: plane.shape[0], : plane.shape[1]].astype(np.float32)
+    return right, down
+
+
+def _at(plane: Plane, right: Plane, down: Plane) -> Plane:
+    return np.asarray(cv2.remap(plane, right, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def _blurred(plane: Plane, sigma: float) -> Plane:
+    return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def inked(picture: Picture, lines: Plane, strength: float = 0.9) -> Picture:
+    """The picture under lines of ink, ``strength`` of the way to black."""
+    return picture * (1 - strength * lines.clip(0, 1)[..., None])
+
+
+def drawn(photo: Picture) -> tuple[Picture, Plane]:
+    """What cartoons are made of: flat areas, and lines of ink. In faces areas are finer and lines thinner: eyes and mouths are small."""
+    smooth, fine = smoothed(photo), smoothed(photo, passes=1, diameter=5, colours=0.06, radius=2.0)
+    flat, lines = flats(without_texture(smooth), 0.016, 2.2), outlines(lightness(smooth))
+    face = faces(photo)
+    if not face.any():
+        return flat, lines
+    thin = ink(lightness(fine), width=0.8, length=3.0, flow=2.0, threshold=0.014)
+    lines = lines * (1 - face) + np.maximum(0.75 * thin, 0.35 * lines) * face
+    return flat + (fine - flat) * face[..., None], lines
+
+
+def storybook(photo: Picture) -> Picture:
+    """A picture of a children's book: soft flat areas, lighter and more colourful than the photograph, with inked outlines."""
+    flat, lines = drawn(photo)
+    return inked(stepped(brightened(flat, saturation=1.5, gamma=0.76), steps=8, share=0.5), lines, 0.92)
+
+
+def ink_wash(photo: Picture) -> Picture:
+    """A drawing in ink: black lines over four tones of a blue-grey wash on warm paper."""
+    flat, lines = drawn(photo)
+    tone = lightness(flat) ** 0.75 * 4
+    step = np.floor(tone.clip(0, 3.999))
+    tone = (step + 0.5 + 0.5 * np.tanh(9 * (tone - step - 0.5))) / 4
+    paper, wash = np.array([0.985, 0.965, 0.915], np.float32), np.array([0.19, 0.22, 0.29], np.float32)
+    return inked(wash + (paper - wash) * (0.18 + 0.92 * tone).clip(0, 1)[..., None], 1.1 * lines, 0.95).astype(np.float32)
+
+
+def comic(photo: Picture) -> Picture:
+    """A page of a comic: few hard tones of strong colours, heavy ink, and what is darkest filled with black."""
+    flat, lines = drawn(photo)
+    lab = cv2.cvtColor(stepped(brightened(flat, saturation=1.7, gamma=0.74), steps=4, share=0.92, sharpness=9), cv2.COLOR_RGB2LAB)
+    lab[..., 1:] *= 1.15
+    black = 1 / (1 + np.exp((lab[..., 0] - 16) / 2))
+    return inked(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1) * (1 - 0.9 * black[..., None]), 1.15 * lines, 0.97)
+
+
+ABSTRACTIONS: dict[str, Callable[[Picture], Picture]] = {"storybook": storybook, "ink": ink_wash, "comic": comic}
+"""Whole pictures by name."""
+
+
+def abstraction(photo: Picture, name: str = "storybook") -> Picture:
+    """The photograph as the picture ``name``, one of ``ABSTRACTIONS``; continued over its border, and cropped again."""
+    margins = [(MARGIN, MARGIN)] * 2 + [(0, 0)]
+    wide = np.pad(photo, margins, mode="reflect" if min(photo.shape[:2]) > MARGIN else "symmetric")
+    picture = ABSTRACTIONS[name](np.ascontiguousarray(wide, np.float32))
+    return np.ascontiguousarray(picture[MARGIN:-MARGIN, MARGIN:-MARGIN].clip(0, 1), np.float32)

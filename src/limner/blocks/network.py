@@ -1,0 +1,33 @@
+"""What every network that becomes a style file says of itself."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from limner.errors import LimnerError
+
+
+class StyleNetwork(nn.Module):
+    """A network that becomes a style file: ``forward`` maps float32 NCHW RGB in [0, 1] to the same."""
+
+    arguments: dict[str, int]
+    """What its class is called with to build it again."""
+    multiple_of: int
+    """Height and width must be multiples of this."""
+    min_side: int
+    """The smallest height and width that it can take (a multiple of ``multiple_of``)."""
+    receptive_field: int
+    """Side of the square of input pixels that one output pixel sees, normalisation aside."""
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights in ``path``, the .safetensors beside a style file. Raises ``LimnerError`` where it holds others or none."""
+        try:
+            self.load_state_dict(load_file(path))
+        except (SafetensorError, OSError, RuntimeError) as error:
+            arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+            raise LimnerError(
+                f"{path} does not hold the weights of this network ({arguments}): name the .safetensors beside a style file of the same "
+                "method, trained with the same options of the network."
+            ) from error

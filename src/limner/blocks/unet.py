@@ -1,0 +1,75 @@
+"""A U-Net without norm, which draws on the photograph itself: the generator of cartoons."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limner.blocks.network import StyleNetwork
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions without norm, whose result is added to the input; it begins at a tenth of its size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.second(leaky(self.first(x)))
+        return x + residual
+
+
+class UNet(StyleNetwork):
+    """A generator that draws on the photograph: float32 NCHW RGB in [0, 1] to the same; H, W multiples of 2^levels.
+
+    Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597, with sums in the place of joined
+    channels, and without norm: what is at one place of a picture has no say far away, so bands are exact and films are calm.
+    """
+
+    def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4) -> None:
+        super().__init__()
+        self.arguments = {"width": width, "levels": levels, "blocks": blocks}
+        self.multiple_of = 2**levels
+        self.min_side = 2 * self.multiple_of
+        # A 7 x 7 convolution at either end; a level: 3 x 3 at full, and at half size, twice on the way down, and with the
+        # enlargement's own pixel on the way up; each block two of 3 x 3 at the smallest size.
+        self.receptive_field = (
+            15 + sum(2 * at + 4 * at + 4 * at + 2 * at + 2 * at for at in (2**n for n in range(levels))) + blocks * 4 * 2**levels
+        )
+        sizes = [min(width * 2**n, 128) for n in range(levels + 1)]
+        pairs = list(pairwise(sizes))
+        self.enter = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
+        self.halve = nn.ModuleList(nn.Conv2d(a, a, 3, 2, 1) for a, _ in pairs)
+        self.widen = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
+        self.blocks = nn.Sequential(*(Block(sizes[-1]) for _ in range(blocks)))
+        self.narrow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairs[::-1])
+        self.join = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs[::-1])
+        self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, 0.2)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        with torch.no_grad():
+            for block in self.blocks:
+                block.second.weight.mul_(0.1)
+            self.to_rgb.weight.mul_(0.05)  # it begins as the photograph, nearly
+
+    def forward(self, image: Tensor) -> Tensor:
+        x, skips = leaky(self.enter(image * 2 - 1)), []
+        for halve, widen in zip(self.halve, self.widen, strict=True):
+            skips.append(x)
+            x = leaky(widen(leaky(halve(x))))
+        x = self.blocks(x)
+        for narrow, join in zip(self.narrow, self.join, strict=True):
+            x = F.interpolate(leaky(narrow(x)), scale_factor=2.0, mode="bilinear")
+            x = leaky(join(x + skips.pop()))
+        drawn = image + 0.5 * self.to_rgb(x)
+        # While it learns, values may leave the range: what is cut off would have no gradient, and never come back.
+        return drawn if self.training else drawn.clamp(0, 1)
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
