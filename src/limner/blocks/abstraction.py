@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 import cv2
 import numpy as np
+from cv2 import data
 from numpy.typing import NDArray
 
 Picture: TypeAlias = NDArray[np.float32]
@@ -28,7 +29,7 @@ def smoothed(photo: Picture, *, passes: int = 2, diameter: int = 7, colours: flo
     """Grain and fine texture gone, edges kept: a bilateral filter, several times (Tomasi and Manduchi, ICCV 1998)."""
     for _ in range(passes):
         photo = cv2.bilateralFilter(photo, diameter, colours, radius).astype(np.float32)
-    return photo
+    return np.asarray(photo, np.float32)
 
 
 def flats(photo: Picture, smoothing: float = 0.02, growth: float = 1.8) -> Picture:
@@ -36,21 +37,19 @@ def flats(photo: Picture, smoothing: float = 0.02, growth: float = 1.8) -> Pictu
 
     ``smoothing`` is the paper's lambda: more leaves fewer areas; ``growth`` its kappa: less is slower and finer.
     """
-    flat: Picture = cv2.ximgproc.l0Smooth(photo, None, smoothing, growth).astype(np.float32)
-    return flat.clip(0, 1)
+    return np.asarray(cv2.ximgproc.l0Smooth(photo, None, smoothing, growth).clip(0, 1), np.float32)
 
 
 def without_texture(photo: Picture, *, scale: float = 1.6, contrast: float = 0.1, passes: int = 3) -> Picture:
     """What is smaller than ``scale`` pixels gone, borders of the rest sharp: rolling guidance (Zhang, Shen, Xu, Jia, ECCV 2014)."""
-    rolled: Picture = cv2.ximgproc.rollingGuidanceFilter(photo, None, -1, contrast, scale, passes).astype(np.float32)
-    return rolled.clip(0, 1)
+    return np.asarray(cv2.ximgproc.rollingGuidanceFilter(photo, None, -1, contrast, scale, passes).clip(0, 1), np.float32)
 
 
 def brightened(picture: Picture, *, saturation: float = 1.4, gamma: float = 0.8) -> Picture:
     """Lighter and more colourful: saturation s of HSV becomes 1 - (1 - s)^``saturation``, values of RGB their power ``gamma``."""
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
     hsv[..., 1] = 1 - (1 - hsv[..., 1]) ** saturation
-    return np.power(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).clip(0, 1), np.float32(gamma))
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).clip(0, 1) ** gamma, np.float32)
 
 
 def stepped(picture: Picture, *, steps: int = 8, share: float = 0.45, sharpness: float = 5.0) -> Picture:
@@ -59,7 +58,7 @@ def stepped(picture: Picture, *, steps: int = 8, share: float = 0.45, sharpness:
     light, step = lab[..., 0], 100 / steps
     nearest = np.round(light / step) * step
     lab[..., 0] = (1 - share) * light + share * (nearest + step / 2 * np.tanh(sharpness * (light - nearest) / step))
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1).astype(np.float32)
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
 
 
 def lightness(picture: Picture) -> Plane:
@@ -112,7 +111,7 @@ def outlines(plane: Plane, *, width: float = 1.1, clutter: float = 0.35) -> Plan
     """Ink of two widths, ``width`` and 1.8 times that; where edges run in all directions, as in foliage, ``clutter`` of it is left."""
     fine, wide = ink(plane, width=width), ink(plane, width=1.8 * width, length=5.0, flow=3.5, threshold=0.0144)
     clear = ((coherence(plane, 4.0) - 0.25) / 0.3).clip(0, 1)
-    return np.maximum(fine, wide) * (clutter + (1 - clutter) * clear)
+    return np.asarray(np.maximum(fine, wide) * (clutter + (1 - clutter) * clear), np.float32)
 
 
 def faces(photo: Picture, *, smallest: int = 20) -> Plane:
@@ -129,7 +128,7 @@ def faces(photo: Picture, *, smallest: int = 20) -> Plane:
 
 @cache
 def _cascade() -> cv2.CascadeClassifier:
-    return cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
+    return cv2.CascadeClassifier(str(Path(data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
 
 
 def _across(plane: Plane, x: Plane, y: Plane, width: float, background: float) -> Plane:
@@ -176,7 +175,7 @@ def _blurred(plane: Plane, sigma: float) -> Plane:
 
 def inked(picture: Picture, lines: Plane, strength: float = 0.9) -> Picture:
     """The picture under lines of ink, ``strength`` of the way to black."""
-    return picture * (1 - strength * lines.clip(0, 1)[..., None])
+    return np.asarray(picture * (1 - strength * lines.clip(0, 1)[..., None]), np.float32)
 
 
 def drawn(photo: Picture) -> tuple[Picture, Plane]:
@@ -226,3 +225,8 @@ def abstraction(photo: Picture, name: str = "storybook") -> Picture:
     wide = np.pad(photo, margins, mode="reflect" if min(photo.shape[:2]) > MARGIN else "symmetric")
     picture = ABSTRACTIONS[name](np.ascontiguousarray(wide, np.float32))
     return np.ascontiguousarray(picture[MARGIN:-MARGIN, MARGIN:-MARGIN].clip(0, 1), np.float32)
+
+
+def of_pixels(pixels: NDArray[np.uint8], name: str = "storybook") -> NDArray[np.uint8]:
+    """``abstraction`` of a uint8 HWC RGB photograph, as uint8."""
+    return (abstraction(pixels.astype(np.float32) / np.float32(255), name) * 255 + 0.5).astype(np.uint8)

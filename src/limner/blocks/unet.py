@@ -1,6 +1,7 @@
 """A U-Net without norm, which draws on the photograph itself: the generator of cartoons."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,26 +35,23 @@ class UNet(StyleNetwork):
         self.arguments = {"width": width, "levels": levels, "blocks": blocks}
         self.multiple_of = 2**levels
         self.min_side = 2 * self.multiple_of
-        # A 7 x 7 convolution at either end; a level: 3 x 3 at full, and at half size, twice on the way down, and with the
-        # enlargement's own pixel on the way up; each block two of 3 x 3 at the smallest size.
-        self.receptive_field = (
-            15 + sum(2 * at + 4 * at + 4 * at + 2 * at + 2 * at for at in (2**n for n in range(levels))) + blocks * 4 * 2**levels
-        )
+        self.receptive_field = _receptive_field(levels, blocks)
         sizes = [min(width * 2**n, 128) for n in range(levels + 1)]
         pairs = list(pairwise(sizes))
         self.enter = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
         self.halve = nn.ModuleList(nn.Conv2d(a, a, 3, 2, 1) for a, _ in pairs)
         self.widen = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
-        self.blocks = nn.Sequential(*(Block(sizes[-1]) for _ in range(blocks)))
+        made = [Block(sizes[-1]) for _ in range(blocks)]
+        self.blocks = nn.ModuleList(made)
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairs[::-1])
         self.join = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs[::-1])
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.2)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+                nn.init.constant_(cast(Tensor, module.bias), 0)
         with torch.no_grad():
-            for block in self.blocks:
+            for block in made:
                 block.second.weight.mul_(0.1)
             self.to_rgb.weight.mul_(0.05)  # it begins as the photograph, nearly
 
@@ -62,13 +60,25 @@ class UNet(StyleNetwork):
         for halve, widen in zip(self.halve, self.widen, strict=True):
             skips.append(x)
             x = leaky(widen(leaky(halve(x))))
-        x = self.blocks(x)
+        for block in self.blocks:
+            x = block(x)
         for narrow, join in zip(self.narrow, self.join, strict=True):
             x = F.interpolate(leaky(narrow(x)), scale_factor=2.0, mode="bilinear")
             x = leaky(join(x + skips.pop()))
-        drawn = image + 0.5 * self.to_rgb(x)
+        drawn: Tensor = image + 0.5 * self.to_rgb(x)
         # While it learns, values may leave the range: what is cut off would have no gradient, and never come back.
         return drawn if self.training else drawn.clamp(0, 1)
+
+
+def _receptive_field(levels: int, blocks: int) -> int:
+    """Pixels in a row that one pixel comes from, followed backwards: each 3 x 3 convolution needs two more than it gives."""
+    side = 7  # to_rgb
+    for _ in range(levels):
+        side = (side + 2) // 2 + 2 + 2  # join; enlarging, whose pixels lie between two; narrow
+    side += 4 * blocks
+    for _ in range(levels):
+        side = 2 * (side + 2) + 1  # widen; halve
+    return side + 6  # enter
 
 
 def leaky(x: Tensor) -> Tensor:

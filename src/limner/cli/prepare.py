@@ -1,4 +1,4 @@
-"""`limner prepare` and its four commands."""
+"""`limner prepare` and its five commands."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from limner import prepare
 from limner.cli.application import application, call
 from limner.cli.console import complain, say, stderr
-from limner.prepare import edges
+from limner.prepare import abstractions, edges
 
 HELP = """Make pictures ready for training, once: scaled down, cut to squares, without near-duplicates.
 
@@ -76,6 +76,18 @@ def edge_smoothed(sources: list[Path], *, options: Annotated[edges.EdgeOptions, 
         Folders (searched at any depth), pictures, films, .tar shards, .npz files.
     """
     return _prepare(lambda progress: edges.edges(sources, options, progress))
+
+
+@app.command(name="abstractions")
+def abstracted(sources: list[Path], *, options: Annotated[abstractions.AbstractionOptions, flat]) -> int:
+    """Write abstractions of photographs, as PNG files of their names into a folder: what `limner train cartoongan --abstractions` takes.
+
+    Parameters
+    ----------
+    sources
+        A folder (searched at any depth); or pictures, films, .tar shards, .npz files.
+    """
+    return _prepare(lambda progress: abstractions.abstractions(sources, options, progress))
 
 
 def _prepare(work: Callable[[prepare.Progress], prepare.Summary], of_size: str = "") -> int:

@@ -29,9 +29,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -342,20 +341,15 @@ def streams(config: Config, run: Run) -> tuple[Pictures, Pictures, Pictures, Pic
     elif config.abstractions is not None:
         targets = run.partners(config.abstractions, photos, name="abstractions")
     else:
-        targets = photos.altered(partial(abstracted, name=config.abstraction))
-    scales = {"min_scale": config.cartoon_min_scale, "max_scale": config.cartoon_max_scale}
-    cartoons = stream(config.cartoons, name="cartoons", **scales)
+        from limner.blocks.abstraction import of_pixels  # OpenCV; prepared abstractions do without
+
+        targets = photos.altered(partial(of_pixels, name=config.abstraction))
+    smallest, largest = config.cartoon_min_scale, config.cartoon_max_scale
+    cartoons = stream(config.cartoons, name="cartoons", min_scale=smallest, max_scale=largest)
     if config.edges is not None:
-        return photos, targets, cartoons, run.partners(config.edges, cartoons, name="edges")
+        return photos, targets, cartoons, stream(config.edges, name="edges", min_scale=smallest, max_scale=largest)
     smooth = partial(edge_smoothed, widen=config.edge_kernel, kernel=config.edge_kernel, blur=config.edge_blur)
     return photos, targets, cartoons, cartoons.altered(lambda crop: smooth(crop)[0])
-
-
-def abstracted(crop: Any, name: str) -> Any:
-    """uint8 HWC RGB of NumPy to the same."""
-    from limner.blocks.abstraction import abstraction  # OpenCV: prepared abstractions do without
-
-    return (abstraction(crop.astype(np.float32) / 255, name) * 255 + 0.5).astype(np.uint8)
 
 
 def train(config: Config, run: Run) -> None:

@@ -26,7 +26,7 @@ from limner.errors import LimnerError, require
 from limner.prepare import parts
 from limner.prepare.parts import Manifest, Part
 from limner.prepare.pictures import Hashes, cut, difference_hash, jpeg, raw_square
-from limner.sources import Source, open_source
+from limner.sources import Source, open_source, without_suffix
 
 PART = 64
 """Pictures read between two lines of the manifest: what a run that is ended has to do again. A shard is a part of its own."""
@@ -143,6 +143,8 @@ class _Writer:
     is_full: Callable[[Part], bool]
     encode: Callable[[Image.Image, int], bytes]
     """(RGB picture, --size) -> bytes. Raises LimnerError, which names no file, where the picture does not suit."""
+    named: bool = False
+    """Whether outputs bear the names of their pictures, or are numbered."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def _run(sets: dict[str, list[Source]], options: Options, manifest: Manifest, pr
         start = sum(part.read for part in whole)
         hashes = Hashes(counts[name], options.distance, [int(hash, 16) for part in whole for _, hash in part.taken.values()])
         todo = islice(enumerate((source, n) for source in sources for n in range(len(source))), start, None)
-        with closing(_in_order(partial(_work, options=options, encode=writer.encode), todo, options.workers)) as results:
+        with closing(_in_order(partial(_work, options=options, writer=writer), todo, options.workers)) as results:
             while start < counts[name]:
                 part = Part(name)
                 with writer.open_part(name, len(whole)) as add:
@@ -223,17 +225,17 @@ def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], workers:
         pool.shutdown(cancel_futures=True)
 
 
-def _work(item: _Item, options: Options, encode: Callable[[Image.Image, int], bytes]) -> _Result:
+def _work(item: _Item, options: Options, writer: _Writer) -> _Result:
     place, (source, n) = item
     key = Path(source.path.name, source.key(n)).as_posix() if source.kind == "folder" else source.key(n)
-    result = _Result(f"{place:07d}", key)
+    result = _Result(without_suffix(source.key(n)) if writer.named else f"{place:07d}", key)
     try:
         photo = Image.fromarray(source[n])
     except LimnerError as error:
         return replace(result, error=str(error))
     squares = cut(photo, options.size, options.crops, np.random.default_rng((options.seed, place)))
     try:
-        return replace(result, hash=difference_hash(photo), files=tuple(encode(square, options.size) for square in squares))
+        return replace(result, hash=difference_hash(photo), files=tuple(writer.encode(square, options.size) for square in squares))
     except LimnerError as error:
         return replace(result, error=f"{key} cannot be used: {error}")
 

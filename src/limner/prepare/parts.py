@@ -115,7 +115,7 @@ class Manifest:
                 f"{folder} is there already, and not by `limner prepare`: name another --out.",
             )
             self._write([header])
-        for left in folder.glob(".*.tmp"):  # by a run that was killed
+        for left in folder.rglob(".*.tmp"):  # by a run that was killed
             left.unlink()
 
     def _read(self, header: dict[str, Any]) -> None:

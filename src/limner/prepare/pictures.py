@@ -37,8 +37,12 @@ def cut(photo: Image.Image, size: int, crops: int, random: np.random.Generator) 
     """The squares of a picture, or the whole of it, at most `size` pixels on the short side."""
     short = min(photo.size)
     if crops == 0:
-        scale = min(1.0, size / short)
-        return [_scale(photo, (round(photo.width * scale), round(photo.height * scale)), (0, 0, *photo.size))]
+        smaller = min(size, short)  # sides as training has them, where it reduces the same photograph
+        return [
+            _scale(
+                photo, (max(round(photo.width * smaller / short), 1), max(round(photo.height * smaller / short), 1)), (0, 0, *photo.size)
+            )
+        ]
     pixels = min(size, short)
     squares = []
     for _ in range(crops):

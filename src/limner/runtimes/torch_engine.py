@@ -1,6 +1,7 @@
 """PyTorch, from the weights that lie beside a style file (.safetensors): for GPUs where torch is installed anyway."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,7 +27,7 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
         with safe_open(weights, framework="pt") as file:
             card = Card.from_json(file.metadata()[KEY])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-        network = methods.rebuild(card.method, card.network)
+        network: Any = methods.rebuild(card.method, card.network)
         network.load_state_dict(state)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
         raise LimnerError(f"{weights} is damaged, or not the weights of a style: make it anew with `limner export`.") from error
