@@ -1,8 +1,10 @@
-"""The weights of CartoonGAN, one by one: short trainings from the same initialised generator, their table, curves and contact sheet.
+"""CartoonGAN, what each choice does: short trainings with the same pictures and steps, their table, curves and contact sheet.
 
-    .venv/bin/python runs/ablate_cartoongan.py --photos PHOTOS --cartoons CARTOONS --held-out HELD_OUT --start INIT/style.safetensors
+    .venv/bin/python runs/ablate_cartoongan.py --photos PHOTOS --abstractions DRAWN --cartoons CARTOONS --held-out HELD_OUT --vgg VGG19
 
-Each variant differs from the default by what its name says. What is done already is not done again; Ctrl-C, and the same command goes on.
+First the initialisation phase, alone: the paper's target (the photograph) against its abstraction, the paper's generator (with norm)
+against the U-Net (without). Then, from either generator's abstraction, the adversarial phase at four omegas on plain features: the paper's 10, what
+the authors' code amounts to (10 / 127.5^2), and two between. What is done already is not done again; Ctrl-C, and the same command goes on.
 """
 
 import json
@@ -11,53 +13,65 @@ import sys
 from pathlib import Path
 
 from cyclopts import run
-from sheet import sheet
 
-VARIANTS: dict[str, list[str]] = {
-    "omega 0.2": [],
-    "omega 0.05": ["--content-weight", "0.05"],
-    "omega 0.8": ["--content-weight", "0.8"],
-    "omega 3.2": ["--content-weight", "3.2"],
-    "no colour loss": ["--colour-weight", "0"],
-    "coloured adversary": ["--adversary", "colour"],
-    "coloured, no colour loss": ["--adversary", "colour", "--colour-weight", "0"],
-    "no surface loss": ["--surface-weight", "0"],
-    "no halo loss": ["--halo-weight", "0"],
-}
+GENERATORS = {"unet": [], "paper": ["--generator", "paper", "--width", "32"]}
+OMEGAS = ("10", "0.39", "0.015", "0.0006")
 COLOURS = ("#c0392b", "#e67e22", "#2980b9", "#8e44ad", "#16a085", "#7f8c8d", "#2c3e50", "#d4ac0d", "#8d6e63")
 
 
-def ablate(*options: str, photos: Path, cartoons: Path, held_out: Path, start: Path, out: Path = Path("runs-out/ablation")) -> None:
+def ablate(
+    *, photos: Path, abstractions: Path, cartoons: Path, held_out: Path, vgg: Path, steps: int = 150, out: Path = Path("runs-out/ablation")
+) -> None:
     """Train every variant, and write table.md, curves.svg and sheet.jpg.
 
     Parameters
     ----------
-    options
-        Further options of `limner train cartoongan` for all of them, after a `--`.
     photos
         Photographs.
+    abstractions
+        What `limner prepare abstractions` made of them.
     cartoons
         Cartoons.
     held_out
         Photographs never trained on.
-    start
-        Weights of a generator that went through the initialisation phase.
+    vgg
+        VGG-19 weights that reach conv3_4.
+    steps
+        Steps of each training.
     out
         Folder for the runs and what comes of them.
     """
-    common = ["--photos", photos, "--cartoons", cartoons, "--held-out", held_out, "--start", start, "--initial-steps", 0, *options]
-    curves: dict[str, list[dict[str, float]]] = {}
-    for name, changes in VARIANTS.items():
-        folder = out / name.replace(",", "").replace(" ", "-")
-        if not (folder / "style.onnx").exists():
-            new = ["cartoongan", *map(str, common), *changes, "--title", name, "--out", str(folder)]
-            again = ["--resume", str(folder)]
-            subprocess.run([sys.executable, "-m", "limner", "train", *(again if (folder / "checkpoints").exists() else new)], check=True)
-        curves[name] = [json.loads(line) for line in (folder / "held-out.jsonl").read_text(encoding="utf-8").splitlines()]
+    common = ["--photos", photos, "--cartoons", cartoons, "--held-out", held_out, "--vgg", vgg, "--steps", steps, "--checkpoint-every", 50]
+    done: dict[str, Path] = {}
+    for generator, network in GENERATORS.items():
+        for target in ("photo", "abstraction"):
+            extra = ["--abstractions", abstractions] if target == "abstraction" else []
+            name = f"{generator}, {target}"
+            done[name] = train(out, name, [*common, *network, *extra, "--target", target, "--initial-steps", steps])
+        start = ["--start", out / f"{generator}-abstraction" / "style.safetensors", "--initial-steps", 0, "--abstractions", abstractions]
+        plain = ["--content-measure", "plain", "--content-layers", "conv3_4"]
+        for omega in OMEGAS:
+            name = f"{generator}, omega {omega}"
+            done[name] = train(out, name, [*common, *network, *start, *plain, "--content-weight", omega])
+    curves = {
+        name: [json.loads(line) for line in (folder / "held-out.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name, folder in done.items()
+    }
     (out / "table.md").write_text(table(curves), encoding="utf-8")
     (out / "curves.svg").write_text(svg(curves), encoding="utf-8")
-    files = [export(out / name.replace(",", "").replace(" ", "-")) for name in curves]
-    sheet(*map(str, files), out=out / "sheet.jpg")
+    styles = [word for folder in done.values() for word in ("--style", str(export(folder)))]
+    examples = sorted(str(path) for path in (Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
+    subprocess.run([sys.executable, "-m", "limner", "sheet", *examples, *styles, "-o", str(out / "sheet.jpg")], check=True)
+
+
+def train(out: Path, name: str, words: list[object]) -> Path:
+    """The run of a variant, trained or gone on with where that is not done."""
+    folder = out / name.replace(",", "").replace(" ", "-")
+    if not (folder / "style.onnx").exists():
+        new = ["cartoongan", *map(str, words), "--title", name, "--out", str(folder)]
+        again = ["--resume", str(folder)]
+        subprocess.run([sys.executable, "-m", "limner", "train", *(again if (folder / "checkpoints").exists() else new)], check=True)
+    return folder
 
 
 def export(folder: Path) -> Path:
@@ -69,20 +83,18 @@ def export(folder: Path) -> Path:
 
 
 def table(curves: dict[str, list[dict[str, float]]]) -> str:
-    steps = [int(line["step"]) for line in next(iter(curves.values()))]
-    rows = ["| | " + " | ".join(f"step {step}" for step in steps) + " |", "| --- |" + " --- |" * len(steps)]
-    for name, lines in curves.items():
-        rows.append(f"| {name} | " + " | ".join(f"{line['kernel']:.2f}, {line['content']:.2f}" for line in lines) + " |")
-    return "Kernel distance from held-out cartoons (the photographs' own is 1), content lost.\n\n" + "\n".join(rows) + "\n"
+    rows = ["| | distance from drawings | content lost |", "| --- | --- | --- |"]
+    rows += [f"| {name} | {lines[-1]['drawing']:.2f} | {lines[-1]['content']:.2f} |" for name, lines in curves.items()]
+    return "At the end; held-out photographs themselves have a distance of 1 and lose 0.\n\n" + "\n".join(rows) + "\n"
 
 
 def svg(curves: dict[str, list[dict[str, float]]]) -> str:
-    """Each variant's way through the plane of content lost (x) and distance from cartoons (y); a dot at each checkpoint."""
-    points = [(line["content"], line["kernel"]) for lines in curves.values() for line in lines]
+    """Each variant's way through the plane of content lost (x) and distance from drawings (y); a dot at each checkpoint."""
+    points = [(line["content"], line["drawing"]) for lines in curves.values() for line in lines]
     (left, right), (low, high) = ((min(axis), max(axis)) for axis in zip(*points, strict=True))
 
     def at(line: dict[str, float]) -> tuple[float, float]:
-        return 50 + 380 * (line["content"] - left) / (right - left), 330 - 300 * (line["kernel"] - low) / (high - low)
+        return 50 + 380 * (line["content"] - left) / (right - left), 330 - 300 * (line["drawing"] - low) / (high - low)
 
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 380" font-family="sans-serif" font-size="12">',
@@ -90,7 +102,7 @@ def svg(curves: dict[str, list[dict[str, float]]]) -> str:
         f'<text x="50" y="348">{left:.2f}</text><text x="430" y="348" text-anchor="end">{right:.2f}</text>',
         '<text x="240" y="366" text-anchor="middle">content lost</text>',
         f'<text x="44" y="330" text-anchor="end">{low:.2f}</text><text x="44" y="34" text-anchor="end">{high:.2f}</text>',
-        '<text x="18" y="180" text-anchor="middle" transform="rotate(-90 18 180)">kernel distance from cartoons</text>',
+        '<text x="18" y="180" text-anchor="middle" transform="rotate(-90 18 180)">distance from drawings</text>',
     ]
     for row, (name, lines) in enumerate(curves.items()):
         colour, way = COLOURS[row % len(COLOURS)], [at(line) for line in lines]
