@@ -3,8 +3,9 @@
     .venv/bin/python runs/ablate_cartoongan.py --photos PHOTOS --abstractions DRAWN --cartoons CARTOONS --held-out HELD_OUT --vgg VGG19
 
 First the initialisation phase, alone: the paper's target (the photograph) against its abstraction, the paper's generator (with norm)
-against the U-Net (without). Then, from either generator's abstraction, the adversarial phase at four omegas on plain features: the paper's 10, what
-the authors' code amounts to (10 / 127.5^2), and two between. What is done already is not done again; Ctrl-C, and the same command goes on.
+against the U-Net (without). Then, from either generator's abstraction, the adversarial phase at four omegas on plain features: the paper's
+10, what the authors' code amounts to (10 / 127.5^2), and two between. What is done already is not done again; Ctrl-C, and the same command
+goes on.
 """
 
 import json
