@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from limner import card, training
 from limner.errors import LimnerError
-from limner.training import checkpoint, data, sheets
+from limner.training import checkpoint, data, held_out, sheets
 from tests import toy
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, small, weights
@@ -216,9 +216,9 @@ def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: 
     seen: set[int] = set()
     read = data.Store.__getitem__
     monkeypatch.setattr(data.Store, "__getitem__", lambda store, n: seen.add(n) or read(store, n))
-    held = set(data.split(40, seed=0)[1])
+    held = set(held_out.split([path.name for path in sorted(many_photos.iterdir())], seed=0)[1])
     monkeypatch.setattr(data, "centred_crops", lambda *_, **__: [torch.rand(2, 3, 32, 32)])
-    monkeypatch.setattr(sheets, "photos", lambda _: [torch.rand(1, 3, 16, 16)])
+    monkeypatch.setattr(sheets, "photos", lambda *_: [torch.rand(1, 3, 16, 16)])
     training.train("toy", toy.Config(many_photos, steps=40), options(tmp_path / "run"))
     assert len(held) == 4
     assert seen == set(range(40)) - held

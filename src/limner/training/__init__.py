@@ -50,7 +50,7 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     finally:
         run.end()
     if run.skipped:
-        logger.warning("%d pictures could not be read and were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
+        logger.warning("%d pictures were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
         logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
         return None
