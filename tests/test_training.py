@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from limner import card, training
 from limner.errors import LimnerError
+from limner.methods import cyclegan
 from limner.training import checkpoint, data, held_out, sheets
 from tests import toy
 from tests.conftest import make_photo
@@ -222,6 +223,21 @@ def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: 
     training.train("toy", toy.Config(many_photos, steps=40), options(tmp_path / "run"))
     assert len(held) == 4
     assert seen == set(range(40)) - held
+
+
+def test_previews_have_the_size_that_the_card_names(tmp_path: Path, many_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    found = sheets.photos
+    monkeypatch.setattr(sheets, "photos", lambda pictures, short_side: sides.append(short_side) or found(pictures, short_side))
+    style = training.train("toy", toy.Config(many_photos, steps=1, image_size=48), options(tmp_path / "run"))
+    assert style is not None
+    assert set(sides) == {card.read(style).best_short_side} == {48}
+    assert json.loads((tmp_path / "run" / "parity.json").read_text())["dark ramp"]["float32"] < 1
+
+
+@pytest.mark.parametrize(("changes", "side"), [({}, 160), ({"min_scale": 0.25, "max_scale": 0.25}, 512)])
+def test_crops_say_at_which_size_a_style_is_at_its_best(changes: dict[str, Any], side: int) -> None:
+    assert training.best_short_side("cyclegan", cyclegan.Config(Path(), Path(), **changes), options(Path())) == side
 
 
 def test_a_folder_of_held_out_photographs(tmp_path: Path, photos: Path, many_photos: Path) -> None:

@@ -214,6 +214,7 @@ class Stream:
         self.watched: list[Tensor] = []
         self.fingerprint = ""
         self.preview: list[Tensor] = []
+        self.preview_side = sheets.SHORT_SIDE
         self.about: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures") if workers else None
         self._pending: dict[int, list[Future[Tensor]]] = {}
@@ -228,15 +229,16 @@ class Stream:
         return variant
 
     def hold_out(self, store: Store, numbers: list[int]) -> None:
-        """Name pictures that the stream never shows, for held-out numbers, alarms and previews. Raises ``LimnerError`` where none at all
-        can be read.
+        """Name pictures that the stream never shows, for held-out numbers, alarms and previews (``preview_side`` high or wide). Raises
+        ``LimnerError`` where none at all can be read.
         """
         own, self.held = self.drawn, (store, numbers)
         centred = partial(centred_crops, size=own.size, batch_size=self.batch_size, device=self.device, native=own.scales is None)
         self.fingerprint = fingerprint(own.store.source, numbers)
         self.held_out = centred(store, numbers)
         self.watched = self.held_out or centred(own.store, own.numbers[: held_out.SPARED])
-        preview = sheets.photos(store[n] for n in numbers) or sheets.photos(own.store[n] for n in own.numbers)
+        preview = sheets.photos((store[n] for n in numbers), self.preview_side)
+        preview = preview or sheets.photos((own.store[n] for n in own.numbers), self.preview_side)
         if not preview:  # all of them were tried
             raise LimnerError(none_readable(own.store))
         self.preview = [photo.to(self.device) for photo in preview]

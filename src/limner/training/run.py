@@ -33,9 +33,10 @@ class Run:
     Pictures are float32 NCHW RGB in [0, 1] everywhere.
     """
 
-    def __init__(self, options: Options, *, steps: int, recipe: str = "") -> None:
-        """``recipe`` is the hash of what a run must have in common with its checkpoints."""
+    def __init__(self, options: Options, *, steps: int, recipe: str = "", preview_side: int = sheets.SHORT_SIDE) -> None:
+        """``recipe`` is the hash of what a run must have in common with its checkpoints; previews have the short side ``preview_side``."""
         self.options = options
+        self.preview_side = preview_side
         self.folder = options.out
         self.recipe = recipe
         self.interrupted = False
@@ -91,7 +92,7 @@ class Run:
         domain: str = "",
     ) -> data.Stream:
         source = open_source(path, domain=domain)
-        short_side = short_side or max(math.ceil(size / (min_scale or 1)), sheets.SHORT_SIDE)
+        short_side = short_side or max(math.ceil(size / (min_scale or 1)), self.preview_side)
         device = self.device if self.device.type == "cuda" else None
         store = data.Store(source, short_side=short_side, budget=self._budget(source), device=device)
         if not self._streams and self.options.held_out is not None:
@@ -141,6 +142,7 @@ class Run:
             ranks=self.accelerator.num_processes,
             workers=workers,
         )
+        stream.preview_side = self.preview_side
         stream.hold_out(held_store, held)
         source, count = crops.shown.stores[0].source, len(crops.numbers)
         left_out = len(source) - count - (len(held) if held_store is crops.store else 0)
