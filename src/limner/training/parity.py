@@ -22,9 +22,9 @@ from limner.runtimes import openvino_engine
 logger = logging.getLogger("limner")
 
 SIZE = (67, 101)
-GRAINY, SMOOTH = ("noise", "natural"), ("bright ramp", "dark ramp", "flat colour")
-TOLERANCE = 1.0
-"""Levels of 255: on grainy pictures of any pixel, on smooth ones in the mean."""
+GRAINY = ("noise", "natural")
+TOLERANCE, TOLERANCE_IN_THE_MEAN = 1.0, 0.25
+"""Levels of 255: on grainy pictures of any pixel, on smooth ones in the mean (0.005 was seen)."""
 WAVERING = 100.0
 """How much more than by float32's rounding of its input a smooth picture may change (15 times was seen, of a network that is sound)."""
 ROUNDING = 2.4e-7
@@ -53,8 +53,10 @@ def check(network: StyleNetwork, path: Path) -> Differences:
     for n, name in enumerate(shown):
         levels = {of: np.abs(difference[n]) * 255 for of, difference in away.items()}
         found[name] = {of: round(float(each.mean()), 3) for of, each in levels.items()}
-        limit = TOLERANCE + (0 if name in GRAINY else WAVERING * levels["rounding"].mean())
-        worst = levels["float32"].max() if name in GRAINY else levels["float32"].mean()
+        if name in GRAINY:
+            worst, limit = levels["float32"].max(), TOLERANCE
+        else:
+            worst, limit = levels["float32"].mean(), TOLERANCE_IN_THE_MEAN + WAVERING * levels["rounding"].mean()
         if not worst <= limit:  # NaN is no agreement either
             differs = f"differs from the trained one by {worst:.1f}/255 ({name})"
             raise LimnerError(f"The exported style {differs}: please report it, with the run's config.toml.")
