@@ -84,7 +84,7 @@ def _as_in_the_textbooks(torch: Any, nn: Any, run_module: Any) -> None:
     adam = torch.optim.Adam
     nn.GroupNorm = lambda groups, channels, affine=True: nn.InstanceNorm2d(channels, affine=affine)
     torch.optim.Adam = lambda *given, **named: adam(*given, **{**named, "fused": False, "foreach": False})
-    run_module.keep_large_blocks = lambda: None
+    run_module.machine.keep_large_blocks = lambda: None
     run_module.Run.place = lambda self, module: module.to(self.device)
     get = run_module.data.Stream.__getitem__
     run_module.data.Stream.__getitem__ = lambda self, step: get(self, step).contiguous()

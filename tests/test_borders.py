@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "limner"
 HEAVY = {"torch", "openvino", "onnxruntime", "ray", "pyarrow"}
-PICTURES = {"image", "formats", "icc", "sources", "prepare"}
+PICTURES = {"image", "formats", "icc", "sources", "duplicates", "prepare"}
 
 # Each part of the house, and the parts of it that a part must never import.
 FORBIDDEN = {
@@ -20,6 +20,7 @@ FORBIDDEN = {
     "image.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "sources", "prepare"},
     "formats.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "image", "sources", "prepare"},
     "sources.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "prepare"},
+    "duplicates.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "image", "sources", "prepare"},
     "prepare": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
     "icc.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", *PICTURES},
     "card.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},

@@ -50,11 +50,24 @@ def test_preset_paper_is_the_paper() -> None:
     assert count(cyclegan.build(config)) == 11_378_179
     assert any(isinstance(module, nn.ConvTranspose2d) for module in cyclegan.build(config).modules())
     assert (config.cycle_weight, config.identity_weight, config.pool, config.batch_size, config.learning_rate) == (10, 5, 50, 1, 2e-4)
-    assert round(config.image_size / config.min_scale) == 286
+    assert round(config.image_size / config.min_scale) == 286 == training.best_short_side("cyclegan", config, options(Path()))
+    assert config.steps == 200 * 6287
     deviation = (
         torch.cat([module.weight.flatten() for module in cyclegan.build(config).modules() if isinstance(module, nn.Conv2d)]).std().item()
     )
     assert abs(deviation - 0.02) < 1e-4
+
+
+def test_without_averaging_the_style_is_the_last_weights(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+    training.train("cyclegan", small(domains, vgg_file, steps=3, averaging=0.0), options(tmp_path / "run"))
+    found = weights(tmp_path / "run", 3)
+    for ours, theirs in (("average", "there"), ("average_back", "back")):
+        of = {
+            name.removeprefix(f"/parts/{ours}/module."): value for name, value in found.items() if name.startswith(f"/parts/{ours}/module.")
+        }
+        assert of
+        for name, value in of.items():
+            assert torch.equal(value, found[f"/parts/{theirs}/{name}"])
 
 
 def test_adversarial_loss_is_least_squares() -> None:

@@ -142,14 +142,6 @@ def test_a_folder_of_bad_pictures_ends_with_a_sentence(tmp_path: Path) -> None:
         crops_of(tmp_path, size=16)[0]
 
 
-@pytest.mark.parametrize(("count", "spared"), [(1, 0), (19, 0), (20, 2), (100, 10), (160, 16), (5000, 16)])
-def test_split_spares_a_tenth(count: int, spared: int) -> None:
-    train, held_out = data.split(count, seed=3)
-    assert len(held_out) == spared
-    assert sorted([*train, *held_out]) == list(range(count))
-    assert data.split(count, seed=3) == (train, held_out)
-
-
 def test_held_out_crops_are_the_middle(tmp_path: Path) -> None:
     pixels = np.zeros((20, 60, 3), np.uint8)
     pixels[:, 20:40] = 200

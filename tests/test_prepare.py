@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from limner import prepare
+from limner.duplicates import difference_hash
 from limner.errors import LimnerError
-from limner.prepare.pictures import difference_hash
 from limner.sources import open_source
 from tests import test_cli
 from tests.conftest import make_photo

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from limner import card, training
 from limner.errors import LimnerError
-from limner.training import checkpoint, data, sheets
+from limner.methods import cyclegan
+from limner.training import checkpoint, data, held_out, sheets
 from tests import toy
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, small, weights
@@ -216,12 +217,27 @@ def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: 
     seen: set[int] = set()
     read = data.Store.__getitem__
     monkeypatch.setattr(data.Store, "__getitem__", lambda store, n: seen.add(n) or read(store, n))
-    held = set(data.split(40, seed=0)[1])
+    held = set(held_out.split([path.name for path in sorted(many_photos.iterdir())], seed=0)[1])
     monkeypatch.setattr(data, "centred_crops", lambda *_, **__: [torch.rand(2, 3, 32, 32)])
-    monkeypatch.setattr(sheets, "photos", lambda _: [torch.rand(1, 3, 16, 16)])
+    monkeypatch.setattr(sheets, "photos", lambda *_: [torch.rand(1, 3, 16, 16)])
     training.train("toy", toy.Config(many_photos, steps=40), options(tmp_path / "run"))
     assert len(held) == 4
     assert seen == set(range(40)) - held
+
+
+def test_previews_have_the_size_that_the_card_names(tmp_path: Path, many_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+    found = sheets.photos
+    monkeypatch.setattr(sheets, "photos", lambda pictures, short_side: sides.append(short_side) or found(pictures, short_side))
+    style = training.train("toy", toy.Config(many_photos, steps=1, image_size=48), options(tmp_path / "run"))
+    assert style is not None
+    assert set(sides) == {card.read(style).best_short_side} == {48}
+    assert json.loads((tmp_path / "run" / "parity.json").read_text())["dark ramp"]["float32"] < 1
+
+
+@pytest.mark.parametrize(("changes", "side"), [({}, 160), ({"min_scale": 0.25, "max_scale": 0.25}, 512)])
+def test_crops_say_at_which_size_a_style_is_at_its_best(changes: dict[str, Any], side: int) -> None:
+    assert training.best_short_side("cyclegan", cyclegan.Config(Path(), Path(), **changes), options(Path())) == side
 
 
 def test_a_folder_of_held_out_photographs(tmp_path: Path, photos: Path, many_photos: Path) -> None:

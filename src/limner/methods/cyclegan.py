@@ -7,9 +7,11 @@ Differs from the paper:
 - The generators have half the channels and six residual blocks, crops are of 128 px, and batches of four.
 - Upsampling is nearest-neighbour and convolution, not a transposed one (checkerboard).
 - Crops are cut at scales from 0.6 of the short side on, not from one size of 286 px; pictures are never squashed to a square.
-- The style files hold an average of the weights.
+- The style files hold an average of the weights (option ``averaging``), and those of the checkpoint with the best held-out number.
 
-``--preset paper`` is the paper. One epoch is 1,000 steps there, as with the authors' larger sets.
+``--preset paper`` is the paper, for its photographs and Monets: 200 epochs of 6,287 steps, one for each picture of the larger domain. For
+another set, give --steps 200 times the larger number of pictures. Two things remain: pictures are not squashed, and the style files are
+the best checkpoint's; ``limner export --checkpoint newest`` gives the last weights.
 """
 
 from collections.abc import Callable
@@ -69,6 +71,8 @@ class Config:
     """Adam's rate (section 4)."""
     pool: int = 50
     """Generated pictures, old and new, that each discriminator is shown from (section 4)."""
+    averaging: float = 0.999
+    """Decay of the average of weights that the style files hold; 0 takes the weights as they are."""
     score_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
     """VGG-19 layers of the held-out number; the last one is that of its content part."""
 
@@ -77,6 +81,7 @@ class Config:
             require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
         for name in ("blocks", "pool", "cycle_weight", "identity_weight"):
             require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+        require(0 <= self.averaging < 1, f"--averaging must be from 0 to below 1, not {self.averaging:g}.")
         require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
         size = self.image_size
         require(size >= 32 and size % 4 == 0, f"--image-size must be a multiple of 4 from 32 on, not {size}.")
@@ -88,7 +93,7 @@ class Config:
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
-            "steps": 200_000,
+            "steps": 1_257_400,
             "batch_size": 1,
             "image_size": 256,
             "min_scale": 256 / 286,
@@ -97,6 +102,7 @@ class Config:
             "blocks": 9,
             "upsampling": "transposed",
             "discriminator_width": 64,
+            "averaging": 0.0,
         },
     }
 
@@ -235,7 +241,7 @@ def train(config: Config, run: Run) -> None:
     optimizer, discriminator_optimizer = adam(generators.parameters()), adam(discriminators.parameters())
     half = config.steps / 2
     schedules = [LambdaLR(each, lambda step: min(1.0, (config.steps - step) / half)) for each in (optimizer, discriminator_optimizer)]
-    averages = [AveragedModel(each, multi_avg_fn=running_average(0.999)) for each in (there, back)]
+    averages = [AveragedModel(each, multi_avg_fn=running_average(config.averaging)) for each in (there, back)]
     pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
 
     def generator_losses(a: Tensor, b: Tensor) -> dict[str, Tensor]:

@@ -13,7 +13,12 @@ Differs from the paper:
 - Each loss is divided by the energy of what it is compared with, so that one style weight can serve very different paintings.
 - A tone loss keeps what is light light and what is dark dark. Content features say little about flat areas: without it, black hair or a
   night sky may come out as cream paper, with a dark halo where the area ends.
-- Adam's rate rises and falls again (one cycle), and the style file holds an average of the weights.
+- Adam's rate rises and falls again, its beta1 the other way round (one cycle); gradients are clipped at a norm of 5.
+- Photographs are not squashed to squares: crops of 0.5 to 1 of the short side, half of them mirrored.
+- The style file holds an average of the weights, at the checkpoint with the best held-out number.
+
+``--preset paper`` is the paper's width, steps, rate, Gram matrices at one size of the picture, and largest squares. The rest of the above
+remains; the layers are those of Gatys et al., as others use them with VGG-19, and the weights suit losses that are relative.
 """
 
 from dataclasses import dataclass
@@ -86,6 +91,7 @@ class Config:
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
             "steps": 40_000,
+            "min_scale": 1.0,
             "width": "full",
             "statistic": "gram",
             "tone_weight": 0.0,

@@ -13,8 +13,9 @@ Differs from the paper:
   for any painting, any layer, and any of the VGG-19 files.
 - The first convolution sees the picture's edge continued, not black.
 
-``--preset paper`` is the paper's way: Gram matrices, one scale, L-BFGS from noise, average pooling. Losses are relative there, too, and the
-edge is continued.
+``--preset paper`` is the paper's way: Gram matrices, one scale, L-BFGS from noise, average pooling, no total variation. Three things
+remain: losses are relative, with weights for that; the edge is continued; and what average pooling gives is doubled, so that features
+stay as large as VGG-19 was trained for, where the paper rescales its weights.
 """
 
 import math
@@ -55,7 +56,7 @@ class Config:
     content_layer: str = "relu4_2"
     """VGG-19 layer in which the photograph's content must stay (CVPR 2016, section 3)."""
     tv_weight: float = 0.5
-    """Weight of the total variation: more gives a smoother picture."""
+    """Weight of the total variation, of which the paper has none: more gives a smoother picture."""
     pooling: features.Pooling = "max"
     """What stands between VGG-19's blocks: it was trained with max; the paper prefers average."""
     smallest: int = 128
@@ -99,7 +100,7 @@ class Config:
             "optimizer": "l-bfgs",
             "start": "noise",
             "content_weight": 0.02,
-            "tv_weight": 0.02,
+            "tv_weight": 0.0,
         },
     }
 

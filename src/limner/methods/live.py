@@ -9,6 +9,8 @@ Differs from the paper:
   Pixels alone are not enough. Where a photograph is flat, a teacher's strokes hang on the faintest noise, and a student who cannot know
   where they go leaves them out; their statistics ask it for strokes of its own.
 - There are no labels beside the teacher's answers (section 2): photographs alone are needed, and no painting.
+- Adam's rate rises and falls again (one cycle), gradients are clipped at a norm of 5, and the style file holds an average of the weights,
+  at the checkpoint with the best held-out number.
 - The student looks at a noisy copy of the photograph and must paint what the teacher makes of the clean one: from frame to frame of a
   film, noise is most of what changes.
 """

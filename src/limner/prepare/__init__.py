@@ -22,10 +22,11 @@ import numpy as np
 from cyclopts import Parameter
 from PIL import Image
 
+from limner.duplicates import Hashes, difference_hash
 from limner.errors import LimnerError, require
 from limner.prepare import parts
 from limner.prepare.parts import Manifest, Part
-from limner.prepare.pictures import Hashes, cut, difference_hash, jpeg, raw_square
+from limner.prepare.pictures import cut, jpeg, raw_square
 from limner.sources import Source, open_source, without_suffix
 
 PART = 64

@@ -1,36 +1,12 @@
-"""One picture of a set: its near-duplicates, its squares, its bytes."""
+"""One picture of a set: its squares, its bytes."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from limner import image
 from limner.errors import require
-
-
-def difference_hash(photo: Image.Image) -> int:
-    """64 bits, the same or nearly for the same picture at other sizes and qualities: where the picture grows darker to the right."""
-    grey = np.asarray(photo.convert("L").resize((9, 8), Image.Resampling.BOX))
-    return int.from_bytes(np.packbits(grey[:, :-1] > grey[:, 1:]).tobytes(), "big")
-
-
-class Hashes:
-    """The hashes of the pictures taken so far."""
-
-    def __init__(self, most: int, distance: int, taken: list[int]) -> None:
-        self.table: NDArray[np.uint64] = np.zeros(most, np.uint64)
-        self.count, self.distance = len(taken), distance
-        self.table[: self.count] = taken
-
-    def take(self, hash: int) -> bool:
-        """Remember the hash; False, and nothing remembered, where a near one was taken before."""
-        if self.distance >= 0 and np.any(np.bitwise_count(self.table[: self.count] ^ np.uint64(hash)) <= self.distance):
-            return False
-        self.table[self.count] = hash
-        self.count += 1
-        return True
 
 
 def cut(photo: Image.Image, size: int, crops: int, random: np.random.Generator) -> list[Image.Image]:

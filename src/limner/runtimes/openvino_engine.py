@@ -32,6 +32,11 @@ def core() -> openvino.Core:
     return openvino.Core()
 
 
+def has_bf16() -> bool:
+    """Whether networks are computed in bf16 here, unless float32 is asked for."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def read(path: Path) -> Any:
     """The network of a style file. Raises ``LimnerError`` where there is none in it."""
     try:

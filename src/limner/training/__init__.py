@@ -8,6 +8,7 @@ import re
 import tomllib
 from contextlib import suppress
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
@@ -20,7 +21,7 @@ from limner.training import checkpoint, export
 from limner.training.options import Options
 from limner.training.run import Run
 
-__all__ = ["Options", "load", "recipe_sha256", "train", "write_style"]
+__all__ = ["Options", "best_short_side", "load", "recipe_sha256", "train", "write_style"]
 
 logger = logging.getLogger("limner")
 
@@ -34,7 +35,8 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     Raises ``LimnerError`` where an input is bad or ``options.out`` already holds a run.
     """
     module = _module(method)
-    run = Run(options, steps=config.steps, recipe=recipe_sha256(method, config, options.seed))
+    recipe = recipe_sha256(method, config, options.seed)
+    run = Run(options, steps=config.steps, recipe=recipe, preview_side=best_short_side(method, config, options))
     main = run.accelerator.is_main_process
     if main:
         _begin(method, config, options, resume)
@@ -50,7 +52,7 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     finally:
         run.end()
     if run.skipped:
-        logger.warning("%d pictures could not be read and were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
+        logger.warning("%d pictures were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
         logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
         return None
@@ -97,7 +99,7 @@ def _export(network: Any, method: str, config: Any, options: Options, step: int,
         "name": name + ending,
         "title": (options.title or name.replace("-", " ").capitalize()) + ending.replace("-", ", "),
         "method": method,
-        "best_short_side": getattr(config, "style_size", None) or config.image_size,
+        "best_short_side": best_short_side(method, config, options),
         "licence": options.licence,
         "authors": options.authors,
         "description": options.description,
@@ -107,8 +109,21 @@ def _export(network: Any, method: str, config: Any, options: Options, step: int,
         "recipe_sha256": recipe_sha256(method, config, options.seed),
         **_told_by_method(method, config, options),
     }
-    export.write(network, about, path)
+    export.write(network, about, path, tell=partial(_record, options.out / f"parity{ending}.json"))
     logger.info("style file: %s", path)
+
+
+def best_short_side(method: str, config: Any, options: Options) -> int:
+    """Short side of pictures that suit the style: as the method or its options say, else that of pictures as its crops show them."""
+    said = _told_by_method(method, config, options).get("best_short_side")
+    said = said or getattr(config, "working_size", 0) or getattr(config, "style_size", 0)
+    scales = [getattr(config, name, None) or 1.0 for name in ("min_scale", "max_scale")]
+    return int(said or round(config.image_size / (sum(scales) / 2)))
+
+
+def _record(path: Path, differences: dict[str, Any]) -> None:
+    with replacing(path) as beside:
+        beside.write_text(json.dumps(differences, indent=1) + "\n", encoding="utf-8")
 
 
 def _told_by_method(method: str, config: Any, options: Options) -> dict[str, Any]:

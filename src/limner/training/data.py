@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import image
+from limner import duplicates, image
+from limner.duplicates import difference_hash
 from limner.errors import LimnerError, require
 from limner.sources import Source, without_suffix
-from limner.training import sheets
+from limner.training import held_out, sheets
 
-HELD_OUT = 16
 AHEAD = 4
 MEMORY_SHARE = 0.2
 
@@ -31,13 +31,14 @@ class Store:
     """Pictures of a source by number, uint8 CHW RGB, scaled down to ``short_side`` where they are larger. Safe for many threads.
 
     They stay in memory, on ``device``, until ``budget`` bytes are taken; the rest is decoded anew each time, to the same values.
-    A picture that cannot be read is tried once: ``bad`` names it.
+    A picture that cannot be read is tried once: ``bad`` says why. ``hashes`` are the difference hashes of those that were read.
     """
 
     def __init__(self, source: Source, *, short_side: int, budget: int, device: torch.device | None = None) -> None:
         self.source, self.short_side, self.budget = source, short_side, budget
         self.device = device or torch.device("cpu")
         self.bad: dict[int, str] = {}
+        self.hashes: dict[int, int] = {}
         self._sizes: dict[int, torch.Size] = {}
         self._kept: dict[int, Tensor] = {}
         self._lock = threading.Lock()
@@ -53,8 +54,10 @@ class Store:
         except LimnerError as error:
             self.bad[n] = str(error)
             return None
+        if n not in self._sizes:
+            self.hashes[n] = difference_hash(Image.fromarray(picture.permute(1, 2, 0).numpy()))
+            self._sizes[n] = picture.shape
         picture = picture.to(self.device)
-        self._sizes[n] = picture.shape
         with self._lock:
             if n not in self._kept and picture.nbytes <= self.budget:
                 self.budget -= picture.nbytes
@@ -111,6 +114,31 @@ class Partners(Store):
         return picture
 
 
+class Shown:
+    """Which of a store's pictures a stream shows: those that can be read, as can their partners, and that are no copies of held-out ones.
+
+    Each is looked at when it is read for the first time: to look at all of them before the first step would take as long as an epoch.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.stores = [store]
+        self._held: dict[int, str] = {}
+
+    def keep_apart(self, store: Store, numbers: list[int]) -> None:
+        """From now on show no copies of these pictures, which were read before."""
+        self._held = {store.hashes[n]: store.source.key(n) for n in numbers if n in store.hashes}
+
+    def __contains__(self, n: int) -> bool:
+        own = self.stores[0]
+        if n in own.bad or any(store.size(n) is None for store in self.stores):
+            return False
+        near = duplicates.near(np.array(list(self._held), np.uint64), own.hashes[n], duplicates.COPY)
+        if near.any():
+            held = list(self._held.values())[int(near.argmax())]
+            own.bad[n] = f"{own.source.key(n)} in {own.source.path} is not trained on: it looks like {held}, which is held out."
+        return not near.any()
+
+
 class Crops:
     """Random square crops of pictures, at random scales or (``min_scale`` None) at the store's own, half of them mirrored.
 
@@ -121,7 +149,7 @@ class Crops:
     def __init__(self, store: Store, numbers: list[int], *, size: int, min_scale: float | None, max_scale: float = 1.0, seed: int) -> None:
         self.store, self.numbers, self.size, self.seed = store, numbers, size, seed
         self.scales = None if min_scale is None else (min_scale, max_scale)
-        self._stores = [store]
+        self.shown = Shown(store)
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, n: int) -> Tensor:
@@ -131,15 +159,15 @@ class Crops:
         for k in range(len(self.numbers)):
             number = self.numbers[order[(place + k) % len(self.numbers)]]
             picture = self.store[number]
-            if picture is not None and all(store.size(number) is not None for store in self._stores):
+            if picture is not None and number in self.shown:
                 return self._crop(picture, np.random.default_rng((self.seed, 1, n)))
-        raise LimnerError(none_readable(next(store for store in reversed(self._stores) if store.bad)))
+        raise LimnerError(none_readable(next(store for store in reversed(self.shown.stores) if store.bad)))
 
     def partners(self, store: Partners) -> "Crops":
         """The same crops of the pictures' partners. From now on, neither shows a pair of which one cannot be read."""
         twin = copy.copy(self)
         twin.store = store
-        self._stores.append(store)  # it is one list
+        self.shown.stores.append(store)  # it is one and the same
         return twin
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -184,8 +212,9 @@ class Stream:
         self.held: tuple[Store, list[int]] = crops.store, []
         self.held_out: list[Tensor] = []
         self.watched: list[Tensor] = []
-        self.fingerprint = fingerprint(crops.store.source)
+        self.fingerprint = ""
         self.preview: list[Tensor] = []
+        self.preview_side = sheets.SHORT_SIDE
         self.about: dict[str, Any] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures") if workers else None
         self._pending: dict[int, list[Future[Tensor]]] = {}
@@ -200,14 +229,16 @@ class Stream:
         return variant
 
     def hold_out(self, store: Store, numbers: list[int]) -> None:
-        """Name pictures that the stream never shows, for held-out numbers, alarms and previews. Raises ``LimnerError`` where none at all
-        can be read.
+        """Name pictures that the stream never shows, for held-out numbers, alarms and previews (``preview_side`` high or wide). Raises
+        ``LimnerError`` where none at all can be read.
         """
         own, self.held = self.drawn, (store, numbers)
         centred = partial(centred_crops, size=own.size, batch_size=self.batch_size, device=self.device, native=own.scales is None)
+        self.fingerprint = fingerprint(own.store.source, numbers)
         self.held_out = centred(store, numbers)
-        self.watched = self.held_out or centred(own.store, own.numbers[:HELD_OUT])
-        preview = sheets.photos(store[n] for n in numbers) or sheets.photos(own.store[n] for n in own.numbers)
+        self.watched = self.held_out or centred(own.store, own.numbers[: held_out.SPARED])
+        preview = sheets.photos((store[n] for n in numbers), self.preview_side)
+        preview = preview or sheets.photos((own.store[n] for n in own.numbers), self.preview_side)
         if not preview:  # all of them were tried
             raise LimnerError(none_readable(own.store))
         self.preview = [photo.to(self.device) for photo in preview]
@@ -251,13 +282,6 @@ class Stream:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def split(count: int, *, seed: int) -> tuple[list[int], list[int]]:
-    """Numbers 0 to count - 1 as (to train on, held out): a tenth, at most 16, is never trained on; below 20 pictures nothing is spared."""
-    spared = min(HELD_OUT, count // 10) if count >= 20 else 0
-    order = np.random.default_rng((seed, 2)).permutation(count).tolist()
-    return sorted(order[spared:]), order[:spared]
-
-
 def salted(seed: int, name: str) -> int:
     """A seed of its own for each ``name``: streams that drew alike would show each picture of one with always the same of another."""
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8])
@@ -279,9 +303,9 @@ def centred_crops(
     return [to_float(torch.stack(crops[i : i + batch_size]).to(device)) for i in range(0, len(crops), batch_size)]
 
 
-def fingerprint(source: Source) -> str:
-    """Tells whether a source still holds the same pictures, by their names."""
-    return hashlib.sha256("\n".join(source.key(n) for n in range(len(source))).encode()).hexdigest()
+def fingerprint(source: Source, held_out: list[int]) -> str:
+    """Tells whether a source still holds the same pictures, by their names, and whether the same ones are held out."""
+    return hashlib.sha256("\n".join([*(source.key(n) for n in range(len(source))), f"held out: {held_out}"]).encode()).hexdigest()
 
 
 def budget(source: Source, device: torch.device, processes: int) -> int:
@@ -320,4 +344,4 @@ def read_picture(path: Path) -> Tensor:
 def none_readable(store: Store) -> str:
     """The sentence for a source without a single readable picture."""
     first = next(iter(store.bad.values()))
-    return f"None of the {len(store.bad)} pictures in {store.source.path} can be read: name whole pictures; the first: {first}"
+    return f"None of the {len(store.bad)} pictures in {store.source.path} can be used: name whole ones, or others; the first: {first}"

@@ -22,7 +22,7 @@ from limner.errors import LimnerError, require
 from limner.files import replacing
 from limner.methods import gatys
 from limner.training import terminal
-from limner.training.run import has_fast_bf16, keep_large_blocks
+from limner.training.machine import has_fast_bf16, keep_large_blocks
 from limner.version import __version__
 
 logger = logging.getLogger("limner")

@@ -3,14 +3,10 @@
 import json
 import logging
 import math
-import os
-import platform
 import tomllib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from limner.errors import LimnerError
@@ -100,27 +96,6 @@ class Record:
         except OSError as error:
             again = f"limner train --resume {self.folder}"
             raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
-
-
-def machine(accelerator: Accelerator, *, bf16: bool, compiles: bool) -> dict[str, Any]:
-    """What the run is computed with, for the report."""
-    device = accelerator.device
-    facts = {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "processes": accelerator.num_processes,
-        "cpu cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "precision": "bf16" if bf16 else "float32",
-        "compiled": compiles,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-    }
-    with suppress(OSError):  # Linux tells the processor's name, on some processors; else it is left out
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        facts |= {"cpu": named[0]} if named else {}
-    return facts
 
 
 def _step(line: str) -> float:

@@ -1,27 +1,24 @@
 """Run: what a method is handed. Pictures, device, precision, checkpoints, previews and alarms live here, so that no method knows them."""
 
-import ctypes
 import logging
 import math
 import os
-import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from limner.errors import LimnerError, require
 from limner.sources import Source, open_source
-from limner.training import alarms, checkpoint, data, record, sheets, terminal
+from limner.training import alarms, checkpoint, data, held_out, machine, record, sheets, terminal
 from limner.training.options import Options
 
 logger = logging.getLogger("limner")
@@ -36,20 +33,21 @@ class Run:
     Pictures are float32 NCHW RGB in [0, 1] everywhere.
     """
 
-    def __init__(self, options: Options, *, steps: int, recipe: str = "") -> None:
-        """``recipe`` is the hash of what a run must have in common with its checkpoints."""
+    def __init__(self, options: Options, *, steps: int, recipe: str = "", preview_side: int = sheets.SHORT_SIDE) -> None:
+        """``recipe`` is the hash of what a run must have in common with its checkpoints; previews have the short side ``preview_side``."""
         self.options = options
+        self.preview_side = preview_side
         self.folder = options.out
         self.recipe = recipe
         self.interrupted = False
-        self.accelerator = _accelerator(options)
+        self.accelerator = machine.accelerator(options)
         self.device = self.accelerator.device
         require(
             options.device != "gpu" or self.device.type != "cpu",
             "torch finds no GPU here: install a build for yours, or leave --device out.",
         )
-        self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and _can_compile(self.device))
-        self.bf16 = options.precision == "bf16" or (options.precision == "auto" and has_fast_bf16(self.device))
+        self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and machine.can_compile(self.device))
+        self.bf16 = options.precision == "bf16" or (options.precision == "auto" and machine.has_fast_bf16(self.device))
         self.record = record.Record(self.folder, self.accelerator)
         self.done = 0
         self.best: dict[str, Any] = {"step": 0, "score": math.inf, "waited": 0}
@@ -64,7 +62,7 @@ class Run:
         self._seconds_before = 0.0
         self._total = 0
         torch.manual_seed(options.seed)
-        keep_large_blocks()
+        machine.keep_large_blocks()
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True  # all steps have the same sizes
         if not self.accelerator.is_main_process:
@@ -94,46 +92,48 @@ class Run:
         domain: str = "",
     ) -> data.Stream:
         source = open_source(path, domain=domain)
-        short_side = short_side or max(math.ceil(size / (min_scale or 1)), sheets.SHORT_SIDE)
+        short_side = short_side or max(math.ceil(size / (min_scale or 1)), self.preview_side)
         device = self.device if self.device.type == "cuda" else None
         store = data.Store(source, short_side=short_side, budget=self._budget(source), device=device)
         if not self._streams and self.options.held_out is not None:
-            numbers, aside = list(range(len(source))), open_source(self.options.held_out)
-            held_store = data.Store(aside, short_side=short_side, budget=0)
-            held = data.split(len(aside), seed=0)  # an order, always the same one
-            held_out = [*held[1], *held[0]][:HELD_OUT_PICTURES]
+            aside = open_source(self.options.held_out)
+            held_store, numbers = data.Store(aside, short_side=short_side, budget=0), held_out.outside(source, aside)
+            require(len(numbers) > 0, f"All pictures in {path} are held out, so there are none to train on: hold out others.")
+            held = np.random.default_rng(0).permutation(len(aside)).tolist()[:HELD_OUT_PICTURES]  # always the same ones
         else:
             held_store = store
-            numbers, held_out = data.split(len(source), seed=self.options.seed)
+            numbers, held = held_out.split([source.key(n) for n in range(len(source))], seed=self.options.seed)
         seed = data.salted(self.options.seed, name)
         crops = data.Crops(store, numbers, size=size, min_scale=min_scale, max_scale=max_scale, seed=seed)
-        return self._stream(name, path, crops, batch_size, held_store, held_out)
+        stream = self._stream(name, path, crops, batch_size, held_store, held)
+        crops.shown.keep_apart(held_store, held)
+        return stream
 
     def partners(self, path: Path, of: data.Stream, *, name: str) -> data.Stream:
         source = open_source(path)
-        held_store, held_out = of.held
+        held_store, held = of.held
         aside, numbers = held_store is not of.drawn.store, of.drawn.numbers
-        store = data.Partners(source, of.drawn.store, numbers if aside else [*numbers, *held_out], budget=self._budget(source))
+        store = data.Partners(source, of.drawn.store, numbers if aside else [*numbers, *held], budget=self._budget(source))
         crops, held_partners = of.drawn.partners(store), store
         if aside:
             try:
-                held_partners = data.Partners(source, held_store, held_out, budget=0)
+                held_partners = data.Partners(source, held_store, held, budget=0)
             except LimnerError as error:
                 logger.warning("%s: no held-out number of it: %s", name, error)
-                held_out = []
-        readable = [n for n in held_out if held_store.size(n) is not None]
+                held = []
+        readable = [n for n in held if held_store.size(n) is not None]
         whole = [n for n in readable if held_partners.size(n) is not None]
         if whole != readable:
             of.hold_out(held_store, whole)
         return self._stream(name, path, crops, of.batch_size, held_partners, whole)
 
     def _budget(self, source: Source) -> int:
-        return data.budget(source, self.device, _processes())
+        return data.budget(source, self.device, machine.processes())
 
-    def _stream(
-        self, name: str, path: Path, crops: data.Crops, batch_size: int, held_store: data.Store, held_out: list[int]
-    ) -> data.Stream:
-        workers = min(max((os.cpu_count() or 1) // (2 * _processes()), 1), 8) if self.options.workers is None else self.options.workers
+    def _stream(self, name: str, path: Path, crops: data.Crops, batch_size: int, held_store: data.Store, held: list[int]) -> data.Stream:
+        workers = (
+            min(max((os.cpu_count() or 1) // (2 * machine.processes()), 1), 8) if self.options.workers is None else self.options.workers
+        )
         stream = data.Stream(
             crops,
             batch_size=batch_size,
@@ -142,12 +142,16 @@ class Run:
             ranks=self.accelerator.num_processes,
             workers=workers,
         )
-        stream.hold_out(held_store, held_out)
-        kind = crops.store.source.kind
-        stream.about = {"path": str(path), "kind": kind, "pictures": len(crops.numbers), "held_out": len(held_out)}
+        stream.preview_side = self.preview_side
+        stream.hold_out(held_store, held)
+        source, count = crops.shown.stores[0].source, len(crops.numbers)
+        left_out = len(source) - count - (len(held) if held_store is crops.store else 0)
+        about = {"pictures": count, "held_out": len(held), "left_out": left_out}
+        stream.about = {"path": str(path), "kind": crops.store.source.kind, **about}
         self._streams[name] = stream
-        told = f"{len(held_out)} held out" if held_out else "none held out: there will be no held-out number"
-        logger.info("%s: %d pictures in %s, %s", name, len(crops.numbers), path, told)
+        told = f"{len(held)} held out" if held else "none held out: there will be no held-out number"
+        others = f", {left_out} left out because of them" if left_out else ""
+        logger.info("%s: %d pictures in %s, %s%s", name, count, path, told, others)
         return stream
 
     def picture(self, path: Path) -> Tensor:
@@ -188,7 +192,7 @@ class Run:
                 return torch.cat([there, back(there).float().clamp(0, 1)], dim=2)
 
         def look() -> list[alarms.Alarm]:
-            crops = torch.cat(photos.watched)[: data.HELD_OUT]
+            crops = torch.cat(photos.watched)[: held_out.SPARED]
             return alarms.of_pictures(crops, torch.cat([painted(crop[None]) for crop in crops])) if len(crops) >= 2 else []
 
         self._looks.append(look)
@@ -266,7 +270,7 @@ class Run:
         for stream in self._streams.values():
             stream.end_at(total)
         self._tell_data()
-        self.record.table("machine.json", record.machine(self.accelerator, bf16=self.bf16, compiles=self.compiles))
+        self.record.table("machine.json", machine.facts(self.accelerator, bf16=self.bf16, compiles=self.compiles))
         self.record.start_trackers(self.options.trackers, first=self.done)
 
     def _evaluate(self) -> None:
@@ -297,7 +301,7 @@ class Run:
         self._require_numbers()
         same = {name: part.state_dict() for name, part in self._kept.items() if _same_everywhere(part)}
         own = {name: part.state_dict() for name, part in self._kept.items() if not _same_everywhere(part)}
-        own |= {"random state": _random_state(self.device), "skipped": list(self._skipped)}
+        own |= {"random state": machine.random_state(self.device), "skipped": list(self._skipped)}
         all_own = gather_object([_on_cpu(own)])
         if self.accelerator.is_main_process:
             state = {
@@ -336,7 +340,7 @@ class Run:
                 logger.warning("the pictures of --%s are not the same as before: the run goes on, but not as it would have", name)
         if self.accelerator.is_main_process:
             self._mark_best()  # killed between writing the checkpoint and marking it
-        _set_random_state(own["random state"], self.device)
+        machine.set_random_state(own["random state"], self.device)
 
     def _draw(self) -> None:
         try:
@@ -402,29 +406,6 @@ class Run:
         return self._seconds_before + time.monotonic() - self._started
 
 
-def _accelerator(options: Options) -> Accelerator:
-    """Accelerate brings processes and devices together and feeds the trackers; precision and gradients are the run's own business."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    # Without a GPU, Accelerate joins processes only where it is told to stay on the CPU.
-    cpu = options.device == "cpu" or (options.device == "auto" and processes > 1 and not torch.cuda.is_available())
-    accelerator = Accelerator(
-        cpu=cpu,
-        mixed_precision="no",
-        log_with=[name for name in options.trackers if name != "none"] or None,
-        project_config=ProjectConfiguration(str(options.out), str(options.out / "tensorboard")),
-    )
-    require(
-        accelerator.num_processes == processes,
-        f"{processes} processes were started, but they do not find one another on this device: try --device cpu, or start one.",
-    )
-    return accelerator
-
-
-def _processes() -> int:
-    """Of this run, on this computer."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
 def _on_cpu(value: Any) -> Any:
     """Tensors in lists and dicts, moved to the CPU."""
     if isinstance(value, Tensor):
@@ -437,37 +418,3 @@ def _on_cpu(value: Any) -> Any:
 def _same_everywhere(part: Any) -> bool:
     """Networks, optimizers and schedules are equal in all processes; anything else, such as an image pool, is each one's own."""
     return isinstance(part, nn.Module | Optimizer | LRScheduler)
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
-
-
-def _set_random_state(states: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        # Without units for it, bf16 on a CPU is emulated and slower than float32.
-        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    return False
-
-
-def _can_compile(device: torch.device) -> bool:
-    return device.type == "cuda" or (device.type == "cpu" and shutil.which(os.environ.get("CXX", "g++")) is not None)
-
-
-def keep_large_blocks() -> None:
-    """Let glibc reuse large blocks: by default it gives back every block over 32 MiB and page-faults it anew at the next step."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            m_trim_threshold, m_mmap_max = -1, -4
-            libc.mallopt(m_mmap_max, 0)
-            libc.mallopt(m_trim_threshold, 2**31 - 1)

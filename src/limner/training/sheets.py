@@ -13,6 +13,7 @@ from limner import image
 
 PHOTOS = 4
 SHORT_SIDE = 384
+"""Of the photographs, where the method does not say at which size its style is at its best."""
 MULTIPLE = 16
 ROW_HEIGHT = 256
 MARGIN = 64
@@ -85,14 +86,14 @@ def _write(picture: Image.Image, path: Path) -> None:
     image.write(image.from_pil(picture), path)
 
 
-def photos(pictures: Iterable[Tensor | None]) -> list[Tensor]:
-    """The first readable ones of ``pictures`` (uint8 CHW RGB) as batches of one, float32 in [0, 1], scaled to suit any network."""
+def photos(pictures: Iterable[Tensor | None], short_side: int) -> list[Tensor]:
+    """The first readable ones of ``pictures`` (uint8 CHW RGB) as batches of one, float32 in [0, 1], sides multiples of 16."""
     found: list[Tensor] = []
     for picture in pictures:
         if len(found) == PHOTOS:
             break
         if picture is not None:
-            scale = SHORT_SIDE / min(picture.shape[1:])
+            scale = short_side / min(picture.shape[1:])
             size = [max(round(side * scale / MULTIPLE), 1) * MULTIPLE for side in picture.shape[1:]]
             found.append(F.interpolate(picture[None].float() / 255, size, mode="bicubic", antialias=True).clamp(0, 1))
     return found
