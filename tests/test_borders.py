@@ -31,6 +31,7 @@ FORBIDDEN = {
     "quantize.py": {"training", "methods", "features", "cli", "batch", "style"},
     "gallery": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
     "rows.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
+    "enlarge.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "tiles"},
     "tiles.py": {"training", "methods", "features", "cli", "batch", "style", *PICTURES, "card"},
     "batch.py": {"training", "methods", "features", "cli"},
     "ray_engine.py": {"training", "methods", "features", "cli"},

@@ -222,6 +222,8 @@ def test_other_bad_inputs(limner: Call, tmp_path: Path, photo: Path, style_file:
         (["apply", photo, "-s", style_file, "--strength", "1.5"], "strength"),
         (["apply", photo, "-s", style_file, "--strength", "much"], "strength"),
         (["apply", photo, "-s", style_file, "--max-size", "0"], "max-size"),
+        (["apply", photo, "-s", style_file, "--working-size", "-3"], "working-size"),
+        (["apply", photo, "-s", style_file, "--working-size", "half"], "working-size"),
         (["apply", photo, "-s", style_file, "--quality", "300"], "quality"),
         (["apply", photo, "-s", style_file, "--runtime", "abacus"], "runtime"),
         (["apply", photo, "-s", style_file, "--no-such-option"], "no-such-option"),

@@ -57,7 +57,7 @@ def records(out: Path) -> list[dict[str, object]]:
 def test_a_local_ray_paints_the_same_bytes(folder: Path, style_file: Path, tmp_path: Path) -> None:
     (folder / "1" / "bad.jpg").write_text("a letter")
     plain, by_ray = tmp_path / "plain", tmp_path / "ray"
-    words = ("apply", folder, "-s", style_file, "--keep-colors", "-o")
+    words = ("apply", folder, "-s", style_file, "--keep-colors", "--working-size", 50, "-o")
     code, _, told = limner(*words, plain)
     assert (code, told.splitlines()[1]) == (2, "limner: 9 painted, 0 skipped, 1 failed:")
     assert limner(*words, by_ray, "--engine", "ray")[::2] == (code, told)  # and not a word of Ray's

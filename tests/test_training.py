@@ -182,13 +182,14 @@ def test_a_training_without_a_readable_photo_ends_with_a_sentence(tmp_path: Path
 
 def test_the_best_checkpoint_becomes_the_style(tmp_path: Path, many_photos: Path) -> None:
     run = tmp_path / "run"
-    training.train("toy", toy.Config(many_photos, target="inverted", steps=60), options(run, checkpoint_every=10))
+    training.train("toy", toy.Config(many_photos, target="inverted", steps=60, working_size=48), options(run, checkpoint_every=10))
     found = lines(run / "held-out.jsonl")
     assert [line["step"] for line in found] == [10, 20, 30, 40, 50, 60]
     assert all(line["score"] == line["error"] for line in found)
     assert found[-1]["score"] < 0.9 * found[0]["score"]
     best = min(found, key=lambda line: line["score"])["step"]
     assert card.read(run / "style.onnx").steps == best
+    assert card.read(run / "style.onnx").working_size == 48, "the method's own"
 
     (run / "checkpoints" / "best.pt").unlink()
     checkpoint.mark_best(run / "checkpoints", 50)  # pretend

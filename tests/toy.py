@@ -40,6 +40,7 @@ class Config:
     nan_at: int = -1
     nan_weights_at: int = -1
     frozen: bool = False
+    working_size: int = 0
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from limner.card import WorkingSize
 from limner.errors import LimnerError, require
 from limner.files import replacing
 from limner.gallery import Tier
@@ -43,6 +44,9 @@ class Options:
     """From 0, the photograph itself, to 1, the style."""
     keep_colors: bool = False
     """Keep the photograph's own colours under the style's strokes."""
+    working_size: WorkingSize | None = None
+    """Short side, in pixels, at which larger pictures are painted, to be enlarged to their own size afterwards: strokes and lines grow with
+    the picture. 0 or full is the picture's own size; left out, it is what the style's card says."""
     max_size: int | None = None
     """Scale pictures down so that the longer side has at most this many pixels; strokes then look larger."""
     runtime: Runtime = "auto"
@@ -115,13 +119,19 @@ class Painter:
 
         if photo is not None:
             self._announce(job, *photo.pixels.shape[:2])
-            return self.style.paint(photo, strength=self.options.strength, keep_colors=self.options.keep_colors, tell=self.watch)
+            return self.style.paint(
+                photo,
+                strength=self.options.strength,
+                keep_colors=self.options.keep_colors,
+                working_size=self.options.working_size,
+                tell=self.watch,
+            )
         with (
             rows.reading(job.source, max_pixels=self.options.max_pixels) as source,
             rows.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put,
         ):
             self._announce(job, source.height, source.width)
-            for band in self.style.bands(source, self.watch):
+            for band in self.style.bands(source, self.options.working_size, self.watch):
                 put(band)
         return None
 
@@ -131,11 +141,11 @@ class Painter:
         if self.options.strength < 1 or self.options.keep_colors or self.options.max_size is not None:
             return False
         size = rows.size_in_rows(job.source, max_pixels=self.options.max_pixels)
-        return size is not None and self.style.in_bands(*size)
+        return size is not None and self.style.in_bands(*size, self.options.working_size)
 
     def _announce(self, job: "Job", height: int, width: int) -> None:
-        if self.style.in_bands(height, width):
-            memory, disk, seconds = self.style.estimate(height, width)
+        if self.style.in_bands(height, width, self.options.working_size):
+            memory, disk, seconds = self.style.estimate(height, width, self.options.working_size)
             self.tell(
                 f"{job.source}: {width} x {height} pixels, in bands: about {memory / 1e9:.1f} GB of memory, {disk / 1e9:.1f} GB of "
                 f"temporary files, {seconds:.0f} seconds."
@@ -180,6 +190,7 @@ class Batch:
         self.options, self.tell = options, tell
         self.watch: Callable[[float], None] = lambda _: None  # told which part of a big picture is done
         self.style = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
+        self._seen = seen(self.options, self.style.working_size(options.working_size))
         self.jobs, folder = self.plan(inputs, out)
         check_writable(job.target for job in self.jobs)
         self._entries = {job.target: self._entry(job, folder) for job in self.jobs}
@@ -261,7 +272,7 @@ class Batch:
 
         target = job.target.relative_to(folder) if folder else job.target
         card = self.style.card
-        return Entry(job.place, *self.stat(job), target.as_posix(), card.name, card.weights_sha256, seen(self.options))
+        return Entry(job.place, *self.stat(job), target.as_posix(), card.name, card.weights_sha256, self._seen)
 
     def _missing(self, tell: Callable[[str], None]) -> set[Path]:
         from limner.manifest import missing
@@ -329,6 +340,10 @@ def check(options: Options) -> None:
     require(
         options.max_size is None or options.max_size >= 1, f"A --max-size of {options.max_size} is not possible: give a number of pixels."
     )
+    require(
+        options.working_size is None or options.working_size == "full" or options.working_size >= 0,
+        f"A --working-size of {options.working_size} is not possible: give the short side in pixels, or full.",
+    )
     require(1 <= options.quality <= 100, f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
 
 
@@ -341,6 +356,6 @@ def check_writable(targets: Iterable[Path]) -> None:
             raise LimnerError(f"{target} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {target.suffix!r}.")
 
 
-def seen(options: Options) -> dict[str, Any]:
-    """The options that decide what a painting looks like."""
-    return {name: value for name, value in asdict(options).items() if name not in NOT_SEEN}
+def seen(options: Options, working_size: int = 0) -> dict[str, Any]:
+    """The options that decide what a painting looks like; the ``working_size`` is that of the style, where the options name none."""
+    return {name: value for name, value in asdict(options).items() if name not in NOT_SEEN} | {"working_size": working_size}

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 from limner.errors import LimnerError
 
@@ -13,6 +14,9 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 KEY = "limner"
 """The metadata entry that holds the card."""
+
+WorkingSize = int | Literal["full"]
+"""Short side, in pixels, at which larger pictures are painted; ``full``, or 0, is their own size."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Card:
     """Hash of the weights: names, shapes and half-precision values, in the order of the names."""
     limner_version: str
     """The version that wrote the file."""
+    working_size: int = 0
+    """Short side, in pixels, at which larger pictures are painted, to be enlarged afterwards; 0 is their own size."""
     tier: str = "standard"
     """``standard``; ``int8``, the same network quantized; ``live``, a small network for video, taught by another style."""
     teacher: str = ""
@@ -78,6 +84,8 @@ class Card:
             raise ValueError(f"the card is not whole: {error}") from error
         if not NAME.fullmatch(str(card.name)):  # it becomes a part of file names
             raise ValueError(f"{card.name!r} is no name for a style")
+        if not isinstance(card.working_size, int) or card.working_size < 0:
+            raise ValueError(f"{card.working_size!r} is no size")
         return card
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "from_float",
     "from_pil",
     "read",
+    "resized",
     "to_float",
     "to_pil",
     "write",
@@ -238,30 +239,32 @@ def fit(picture: Picture, max_size: int) -> Picture:
         return picture
     if max_size < 1:
         raise ValueError(f"max_size must be at least 1, not {max_size}")
-    size = tuple(max(1, round(side * max_size / longer)) for side in (width, height))
+    size = max(1, round(height * max_size / longer)), max(1, round(width * max_size / longer))
     samples = picture.pixels if picture.alpha is None else np.dstack((picture.pixels, picture.alpha))
-    if samples.dtype == np.uint8:  # Pillow weighs colour by alpha
-        small = np.asarray(Image.fromarray(samples).resize(size, Image.Resampling.LANCZOS))
-    else:
-        small = _resize16(samples, size)
+    small = resized(samples, size)
     if picture.alpha is None:
         return replace(picture, pixels=small)
     return replace(picture, pixels=np.ascontiguousarray(small[..., :3]), alpha=np.ascontiguousarray(small[..., 3]))
 
 
-def _resize16(samples: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """HWC uint16 RGB(A) in float, channel by channel: Pillow resizes 16 bits in no other way. Colour is weighed by alpha."""
+def resized(samples: NDArray[Any], size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> NDArray[Any]:
+    """uint8 or uint16 HWC RGB(A) at ``size`` (height, width), by Lanczos; only ``box`` (left, top, right, bottom) of it, if given.
+
+    Colour is weighed by alpha.
+    """
+    if samples.dtype == np.uint8:  # Pillow does weigh
+        return np.asarray(Image.fromarray(samples).resize(size[::-1], Image.Resampling.LANCZOS, box))
     weight = samples[..., 3].astype(np.float32) / 65_535 if samples.shape[2] == 4 else None
     planes = []
-    for channel in range(samples.shape[2]):
+    for channel in range(samples.shape[2]):  # in float: Pillow resizes 16 bits in no other way
         plane = samples[..., channel].astype(np.float32)
         if weight is not None and channel < 3:
             plane *= weight
-        planes.append(np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)))
+        planes.append(np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.LANCZOS, box)))
     small = np.dstack(planes)
     if weight is not None:
         small[..., :3] *= 65_535 / np.maximum(small[..., 3:], 1)
-    rounded: NDArray[Any] = (np.clip(small, 0, 65_535) + 0.5).astype(np.uint16)
+    rounded: NDArray[np.uint16] = (np.clip(small, 0, 65_535) + 0.5).astype(np.uint16)
     return rounded
 
 

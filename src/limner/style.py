@@ -1,5 +1,6 @@
 """Style: a style file that you can call."""
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import blend, card, gallery, image, rows, runtimes, tiles
+from limner import blend, card, enlarge, gallery, image, rows, runtimes, tiles
+from limner.card import WorkingSize
 from limner.errors import LimnerError
 
 if TYPE_CHECKING:
@@ -53,31 +55,45 @@ class Style:
         return f"Style({self.card.name!r})"
 
     @overload
-    def __call__(self, picture: "Image.Image", *, strength: float = ..., keep_colors: bool = ...) -> "Image.Image": ...
-    @overload
-    def __call__(self, picture: Path, *, strength: float = ..., keep_colors: bool = ...) -> Path: ...
-    @overload
-    def __call__(self, picture: str, *, strength: float = ..., keep_colors: bool = ...) -> str: ...
-    @overload
-    def __call__(self, picture: NDArray[Any], *, strength: float = ..., keep_colors: bool = ...) -> NDArray[Any]: ...
     def __call__(
-        self, picture: "Image.Image | Path | str | NDArray[Any]", *, strength: float = 1.0, keep_colors: bool = False
+        self, picture: "Image.Image", *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+    ) -> "Image.Image": ...
+    @overload
+    def __call__(
+        self, picture: Path, *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+    ) -> Path: ...
+    @overload
+    def __call__(self, picture: str, *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...) -> str: ...
+    @overload
+    def __call__(
+        self, picture: NDArray[Any], *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+    ) -> NDArray[Any]: ...
+    def __call__(
+        self,
+        picture: "Image.Image | Path | str | NDArray[Any]",
+        *,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        working_size: WorkingSize | None = None,
     ) -> "Image.Image | Path | str | NDArray[Any]":
         """Paint ``picture``; the same type comes back: a PIL image, an array (uint8 or uint16, HWC RGB or RGBA), or a path.
 
         A path gives the path of a file beside it, ``photo.starry-night.jpg`` for ``photo.jpg``, written anew if it is there. Size, alpha
         and bit depth are kept. ``strength`` goes from 0, the photograph itself, to 1; ``keep_colors`` keeps the photograph's colours under
-        the style's strokes.
+        the style's strokes. Where the short side has more pixels than ``working_size``, the picture is painted with as many, and its
+        painting enlarged: strokes grow with the picture. ``None`` is what the card says, ``"full"`` or 0 the picture's own size.
         Raises ``LimnerError`` where the picture cannot be read or painted.
         """
         if isinstance(picture, np.ndarray):
-            return self._paint_array(picture, strength, keep_colors)
+            return self._paint_array(picture, strength, keep_colors, working_size)
         if isinstance(picture, str | PathLike):
             source = Path(picture)
             target = default_output(source, self.card.name)
-            image.write(self.paint(image.read(source), strength=strength, keep_colors=keep_colors), target)
+            painted = self.paint(image.read(source), strength=strength, keep_colors=keep_colors, working_size=working_size)
+            image.write(painted, target)
             return str(target) if isinstance(picture, str) else target
-        return image.to_pil(self.paint(image.from_pil(picture), strength=strength, keep_colors=keep_colors))
+        opened = image.from_pil(picture)
+        return image.to_pil(self.paint(opened, strength=strength, keep_colors=keep_colors, working_size=working_size))
 
     def open(self) -> runtimes.Engine:
         """Open the engine now, and not at the first picture. Raises ``LimnerError`` where it is not installed or cannot read the file."""
@@ -91,25 +107,34 @@ class Style:
         *,
         strength: float = 1.0,
         keep_colors: bool = False,
+        working_size: WorkingSize | None = None,
         tell: Callable[[float], None] = lambda _: None,
     ) -> image.Picture:
         """Paint a picture that ``limner.image`` has read; metadata and alpha go along. ``tell`` is told which part of a big one is done."""
-        return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors, tell))
+        return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors, working_size, tell))
 
-    def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool) -> NDArray[Any]:
+    def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool, working_size: WorkingSize | None) -> NDArray[Any]:
         if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:
             raise LimnerError(
                 f"An array of {array.dtype}, shape {array.shape}, is not a picture: give uint8 or uint16, height x width x 3 (or 4)."
             )
-        painted = self._paint(array[..., :3], strength, keep_colors)
+        painted = self._paint(array[..., :3], strength, keep_colors, working_size)
         return painted if array.shape[2] == 3 else np.concatenate([painted, array[..., 3:]], axis=2)
 
-    def _paint(self, pixels: Pixels, strength: float, keep_colors: bool, tell: Callable[[float], None] = lambda _: None) -> Pixels:
+    def _paint(
+        self,
+        pixels: Pixels,
+        strength: float,
+        keep_colors: bool,
+        working_size: WorkingSize | None,
+        tell: Callable[[float], None] = lambda _: None,
+    ) -> Pixels:
         if not 0 <= strength <= 1:
             raise LimnerError(f"A strength of {strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).")
+        size = self._size(pixels.shape[0], pixels.shape[1], working_size)
         if strength == 0:
             return pixels.copy()
-        painted = self._stylized(pixels, tell)
+        painted = self._stylized(pixels, size, tell)
         if not keep_colors and strength == 1:
             return painted
         before, after = (image.to_float(each)[0].transpose(1, 2, 0) for each in (pixels, painted))
@@ -117,11 +142,29 @@ class Style:
             after = blend.keep_colors(before, after)
         return image.from_float(blend.strength(before, after, strength).transpose(2, 0, 1)[None], pixels.dtype)
 
-    def _stylized(self, pixels: Pixels, tell: Callable[[float], None]) -> Pixels:
-        """The network's picture as it is, in the same depth."""
-        if self.in_bands(*pixels.shape[:2]):
+    def working_size(self, asked: WorkingSize | None = None) -> int:
+        """The short side, in pixels, at which larger pictures are painted: what the card says, unless ``asked``; 0 is their own size.
+
+        Raises ``LimnerError`` where it is no size.
+        """
+        if asked is None:
+            return self.card.working_size
+        if asked != "full" and (not isinstance(asked, int) or asked < 0):
+            raise LimnerError(f"A working size of {asked!r} is not possible: give the short side in pixels, or 'full'.")
+        return 0 if asked == "full" else asked
+
+    def _size(self, height: int, width: int, working_size: WorkingSize | None) -> tuple[int, int]:
+        """Height and width at which a picture of this size is painted."""
+        short, own = self.working_size(working_size), min(height, width)
+        if not 0 < short < own:
+            return height, width
+        return round(height * short / own), round(width * short / own)
+
+    def _stylized(self, pixels: Pixels, size: tuple[int, int], tell: Callable[[float], None]) -> Pixels:
+        """The network's picture as it is, painted at ``size``, in the same size and depth."""
+        if size != pixels.shape[:2] or self._network_in_bands(*size):
             painted, done = np.empty_like(pixels), 0
-            for band in self.bands(rows.of(image.Picture(pixels)), tell):
+            for band in self._bands(rows.of(image.Picture(pixels)), size, tell):
                 painted[done : done + len(band)] = band
                 done += len(band)
             return painted
@@ -129,8 +172,13 @@ class Style:
             return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0])
         return image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)
 
-    def in_bands(self, height: int, width: int) -> bool:
-        """Whether a picture of this size is painted in bands (``limner.tiles``), by OpenVINO on the CPU. What cannot be cut is not."""
+    def in_bands(self, height: int, width: int, working_size: WorkingSize | None = None) -> bool:
+        """Whether a picture of this size is a large one, and is painted in bands of rows."""
+        size = self._size(height, width, working_size)
+        return height * width > WHOLE and (size != (height, width) or self._network_in_bands(height, width))
+
+    def _network_in_bands(self, height: int, width: int) -> bool:
+        """Whether the network goes over the picture in bands (``limner.tiles``), by OpenVINO on the CPU. What cannot be cut does not."""
         if height * width <= WHOLE or self._runtime not in ("auto", "openvino") or self._device == "gpu":
             return False
         try:
@@ -139,11 +187,27 @@ class Style:
             return False
         return True
 
-    def bands(self, source: rows.Source, tell: Callable[[float], None] = lambda _: None) -> Generator[Pixels, None, None]:
+    def bands(
+        self, source: rows.Source, working_size: WorkingSize | None = None, tell: Callable[[float], None] = lambda _: None
+    ) -> Generator[Pixels, None, None]:
         """The stylized picture from top to bottom, some rows at a time, in the picture's own depth; memory does not grow with its size.
 
         ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the network cannot be cut into stages.
         """
+        return self._bands(source, self._size(source.height, source.width, working_size), tell)
+
+    def _bands(self, source: rows.Source, size: tuple[int, int], tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+        if size == (source.height, source.width):
+            yield from self._network_bands(source, tell)
+            return
+        small = enlarge.reduced(source, size)
+        painted, done = self._stylized(small, size, lambda part: tell(part / 2)), 0
+        for band in enlarge.enlarged(painted, small, source):
+            yield band
+            done += len(band)
+            tell(0.5 + done / source.height / 2)
+
+    def _network_bands(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
         with closing(tiles.paint(self._cut(), photo, frame, tell)) as painted:
             while True:
@@ -153,15 +217,23 @@ class Style:
                     return
                 yield image.from_float(band, source.dtype)
 
-    def estimate(self, height: int, width: int) -> tuple[float, float, float]:
+    def estimate(self, height: int, width: int, working_size: WorkingSize | None = None) -> tuple[float, float, float]:
         """About how many bytes of memory and of temporary files, and how many seconds, a big picture will take on this machine."""
         probe, engine = np.zeros((1, 3, 512, 512), np.float32), self.open()
         engine(probe)
+        size = self._size(height, width, working_size)
         start = time.perf_counter()
         engine(probe)
-        seconds = (time.perf_counter() - start) * height * width / 512**2
-        stages, frame = self._cut(), self._frame(height, width)
-        return tiles.memory(stages, frame), tiles.disk(stages, frame), seconds * tiles.SLOWER + tiles.COMPILING
+        seconds = (time.perf_counter() - start) * math.prod(size) / 512**2
+        memory, disk = tiles.PROGRAM + 200 * math.prod(size), 0.0
+        if self._network_in_bands(*size):
+            stages, frame = self._cut(), self._frame(*size)
+            memory, disk = tiles.memory(stages, frame), tiles.disk(stages, frame)
+            seconds = seconds * tiles.SLOWER + tiles.COMPILING
+        if size != (height, width):
+            more = enlarge.estimate((height, width), size)
+            memory, seconds = memory + more[0], seconds + more[1]
+        return memory, disk, seconds
 
     def _cut(self) -> "Stages":
         if self._stages is None:
@@ -226,18 +298,31 @@ _loaded = cache(load)
 
 
 @overload
-def stylize(picture: "Image.Image", style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> "Image.Image": ...
-@overload
-def stylize(picture: Path, style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> Path: ...
-@overload
-def stylize(picture: str, style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> str: ...
-@overload
-def stylize(picture: NDArray[Any], style: str = ..., *, strength: float = ..., keep_colors: bool = ...) -> NDArray[Any]: ...
 def stylize(
-    picture: "Image.Image | Path | str | NDArray[Any]", style: str = "", *, strength: float = 1.0, keep_colors: bool = False
+    picture: "Image.Image", style: str = ..., *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+) -> "Image.Image": ...
+@overload
+def stylize(
+    picture: Path, style: str = ..., *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+) -> Path: ...
+@overload
+def stylize(
+    picture: str, style: str = ..., *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+) -> str: ...
+@overload
+def stylize(
+    picture: NDArray[Any], style: str = ..., *, strength: float = ..., keep_colors: bool = ..., working_size: WorkingSize | None = ...
+) -> NDArray[Any]: ...
+def stylize(
+    picture: "Image.Image | Path | str | NDArray[Any]",
+    style: str = "",
+    *,
+    strength: float = 1.0,
+    keep_colors: bool = False,
+    working_size: WorkingSize | None = None,
 ) -> "Image.Image | Path | str | NDArray[Any]":
     """Paint one picture: ``load(style)(picture, ...)`` in one call. Styles stay open for the next call."""
-    return _loaded(style)(picture, strength=strength, keep_colors=keep_colors)
+    return _loaded(style)(picture, strength=strength, keep_colors=keep_colors, working_size=working_size)
 
 
 def default_output(picture: Path, style_name: str, format: str | None = None) -> Path:

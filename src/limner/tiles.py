@@ -35,6 +35,9 @@ Rows = Callable[[int, int], Array]
 MEMORY = 32e6
 """Bytes that a band's features may take, about; larger bands are slower (memory that is new has to be cleared, and caches are small)."""
 
+PROGRAM = 2.5e8
+"""Bytes that the program takes with its engine, about."""
+
 SLOWER, COMPILING = 2.4, 0.5
 """How much longer a pixel takes in bands than in a picture of 512 x 512 pixels, and the seconds that the stages take at first, about."""
 
@@ -175,7 +178,7 @@ def memory(stages: "Stages", frame: Frame) -> float:
     most = 0.0
     for stage in stages.stages:
         most = max(most, stage.bytes_each * next(bands(stage, whole, width, stages.multiple)).rows * width)
-    return 2.5e8 + 0.6 * stages.streams * most
+    return PROGRAM + 0.6 * stages.streams * most
 
 
 def place() -> Path:

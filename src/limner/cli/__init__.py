@@ -121,6 +121,7 @@ def _show_card(card: Any) -> None:
         "recipe": card.recipe,
         "parameters": f"{card.parameters:,}",
         "best short side": f"{card.best_short_side} px",
+        "working size": f"{card.working_size} px" if card.working_size else "",
         "receptive field": f"{card.receptive_field} px",
         "weights sha256": card.weights_sha256,
         "limner": card.limner_version,

@@ -150,6 +150,7 @@ def about(config: Config) -> dict[str, Any]:
         "title": found.title,
         "description": found.description,
         "best_short_side": found.best_short_side,
+        "working_size": found.working_size,
         "tier": "live",
         "teacher": f"{found.name} {found.weights_sha256}",
     }
