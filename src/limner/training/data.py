@@ -74,7 +74,8 @@ class Store:
         picture = to_tensor(self.source[n])
         short = min(picture.shape[1:])
         if short > self.short_side:
-            height, width = (max(round(side * self.short_side / short), 1) for side in picture.shape[1:])
+            scale = self.short_side / short  # rounded as `limner prepare` does, whose copies must be as large
+            height, width = (max(round(side * scale), 1) for side in picture.shape[1:])
             picture = resized(picture, height, width)
         return picture
 
