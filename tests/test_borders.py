@@ -32,6 +32,7 @@ FORBIDDEN = {
     "rows.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
     "tiles.py": {"training", "methods", "features", "cli", "batch", "style", *PICTURES, "card"},
     "batch.py": {"training", "methods", "features", "cli"},
+    "sheet.py": {"training", "methods", "features", "cli"},
     "ray_engine.py": {"training", "methods", "features", "cli"},
     "stores.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "plan", "ray_engine"},
     "runtimes": {"training", "features", "cli", "batch", "style", *PICTURES},
