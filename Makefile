@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 demo: .venv/core
 	@for style in $$($(BIN)/limner styles --names); do $(BIN)/limner apply examples/photos -o demo-out/$$style -s $$style --overwrite || exit; done
-	@OUT=demo-out/sheet.jpg runs/sheet.sh
+	@$(BIN)/limner sheet examples/photos -o demo-out/sheet.jpg --overwrite
 
 test: .venv/dev
 	$(BIN)/python -m pytest

@@ -62,7 +62,7 @@ def ablate(
     (out / "curves.svg").write_text(svg(curves), encoding="utf-8")
     styles = [word for folder in done.values() for word in ("--style", str(export(folder)))]
     examples = sorted(str(path) for path in (Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
-    subprocess.run([sys.executable, "-m", "limner", "sheet", *examples, *styles, "-o", str(out / "sheet.jpg")], check=True)
+    subprocess.run([sys.executable, "-m", "limner", "sheet", *examples, *styles, "-o", str(out / "sheet.jpg"), "--overwrite"], check=True)
 
 
 def train(out: Path, name: str, words: list[object]) -> Path:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from PIL import Image
-from sheet import lay_out, scaled
 
 import limner
+from limner.sheet import lay_out, scaled
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / "examples" / "photos"

@@ -34,6 +34,7 @@ FORBIDDEN = {
     "enlarge.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "tiles"},
     "tiles.py": {"training", "methods", "features", "cli", "batch", "style", *PICTURES, "card"},
     "batch.py": {"training", "methods", "features", "cli"},
+    "sheet.py": {"training", "methods", "features", "cli"},
     "ray_engine.py": {"training", "methods", "features", "cli"},
     "stores.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", "plan", "ray_engine"},
     "runtimes": {"training", "features", "cli", "batch", "style", *PICTURES},

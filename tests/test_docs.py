@@ -12,7 +12,7 @@ from limner.cli.train import method_names
 ROOT = Path(__file__).parent.parent
 PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",)))
 TRAIN = tuple(("train", name.replace("_", "-")) for name in method_names())
-COMMANDS = (("apply",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
+COMMANDS = (("apply",), ("sheet",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
 
 
 def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

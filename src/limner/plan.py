@@ -29,7 +29,7 @@ def plan(inputs: Iterable[Path], out: Path | None, style_name: str, format: str 
     two would become one file.
     """
     named = list(inputs)
-    found = _photographs(named, out, style_name)
+    found = photographs(named, out, style_name)
     if out is not None and not is_folder(out):
         if len(found) == 1 and not named[0].is_dir():
             if format is not None and image.WRITABLE.get(out.suffix.lower(), "") != image.WRITABLE[f".{format}"]:
@@ -58,19 +58,19 @@ def is_folder(out: Path) -> bool:
     return out.is_dir() or out.suffix in ("", ".parquet")
 
 
-def without_paintings(paths: list[Path], style_name: str) -> list[Path]:
+def without_paintings(paths: list[Path], *style_names: str) -> list[Path]:
     """``paths`` without what Limner painted: ``photo.starry-night.jpg`` is none of the photographs where ``photo.jpg`` lies beside it."""
-    endings = tuple(f".{name}" for name in {style_name, *gallery.names()})
+    endings = tuple(f".{name}" for name in {*style_names, *gallery.names()})
     stems = {path.with_suffix("") for path in paths}
     return [p for p in paths if not (p.stem.endswith(endings) and p.with_name(p.stem.rpartition(".")[0]) in stems)]
 
 
-def _photographs(named: list[Path], out: Path | None, style_name: str) -> list[tuple[Path, Path]]:
+def photographs(named: list[Path], out: Path | None, *style_names: str) -> list[tuple[Path, Path]]:
     """(file, place below ``out``) of every photograph that ``named`` means, each file once, and none of Limner's own paintings."""
     found: dict[Path, tuple[Path, Path]] = {}
     # A single file that is named is wanted as it is; of several (`*.jpg`) those are not that an earlier call painted.
     files = [path for path in named if not path.is_dir() and not _is_glob(path)]
-    wanted = files if len(named) == 1 else without_paintings(files, style_name)
+    wanted = files if len(named) == 1 else without_paintings(files, *style_names)
     for path in named:
         if path.is_dir():
             base, inside = path, image.find(path)
@@ -82,7 +82,7 @@ def _photographs(named: list[Path], out: Path | None, style_name: str) -> list[t
             continue
         if out is not None and base.resolve() in out.resolve().parents:  # what was painted there is no photograph
             inside = [p for p in inside if out.resolve() not in p.resolve().parents]
-        inside = without_paintings(inside, style_name)
+        inside = without_paintings(inside, *style_names)
         if not inside:
             if _is_glob(path):
                 raise LimnerError(f"No pictures match {path}: check the pattern (** stands for folders at any depth).")

@@ -25,6 +25,7 @@ app = App(
     default_parameter=Parameter(negative=()),
 )
 LATER = {
+    "sheet": "Lay photographs and what every style makes of them side by side on one sheet.",
     "prepare": "Make pictures ready for training: as small files, tar shards or one .npz.",
     "paint": "Paint a photograph in the style of any painting, slowly and well.",
     "quantize": "Write the int8 form of a style file, faster on CPUs.",

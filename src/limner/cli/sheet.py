@@ -1,0 +1,39 @@
+"""`limner sheet`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from limner import progress, sheet
+from limner.cli.application import application, call
+from limner.cli.console import complain, say
+
+app = application("limner sheet")
+
+
+def run(words: list[str]) -> int:
+    return call(app, words)
+
+
+@app.default
+def command(
+    photos: list[str],
+    *,
+    out: Annotated[Path, Parameter(alias="-o")] = Path("sheet.jpg"),
+    options: Annotated[sheet.Options, Parameter(name="*")] = sheet.Options(),  # noqa: B008 (frozen)
+) -> int:
+    """Lay photographs and what every style makes of them side by side on one sheet: a row for each photograph, a column for each style.
+
+    Parameters
+    ----------
+    photos
+        Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'.
+    out
+        The sheet to write.
+    """
+    work = sheet.Sheet(photos, out, options)
+    with progress.bar(len(work), "paintings") as advance:
+        whole = work.write(advance, complain)
+    say(str(out))
+    return 0 if whole else 2
