@@ -31,13 +31,13 @@ Array = NDArray[np.float32]
 Pixels = image.Pixels
 Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
-EDGE = 1.2
+EDGE = 1.0
 """Pixels of the small painting that become one of the large one where an edge goes from one colour to the other."""
 
-FLAT = (0.02, 0.08)
+FLAT = (0.06, 0.2)
 """Distance of two colours (RGB in [0, 1], Euclidean) up to which what lies between them is a shade, and from which on it is an edge."""
 
-DETAIL = 0.1
+DETAIL = 0.07
 """Luma by which the photograph must differ from its reduced form for the painting to follow it: stronger than grain and most texture."""
 
 ALONG = {2: 0.73, 4: 0.28}
@@ -245,13 +245,13 @@ def _sampled(picture: Array, place: Array) -> Array:
 
 
 def _extreme(picture: Array, sign: int) -> Array:
-    """The darkest colour within two pixels of each, or the brightest (``sign`` -1)."""
+    """Of each pixel and the eight around it the darkest colour, or the brightest (``sign`` -1)."""
     luma = sign * (picture @ LUMA)
     for axis in (0, 1):
-        margin = [(2, 2) if each == axis else (0, 0) for each in (0, 1)]
-        place = sliding_window_view(np.pad(luma, margin, mode="edge"), 5, axis).argmin(2)
+        margin = [(1, 1) if each == axis else (0, 0) for each in (0, 1)]
+        place = sliding_window_view(np.pad(luma, margin, mode="edge"), 3, axis).argmin(2)
         own = np.arange(luma.shape[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
-        place = np.clip(own + place - 2, 0, luma.shape[axis] - 1)
+        place = np.clip(own + place - 1, 0, luma.shape[axis] - 1)
         luma, picture = np.take_along_axis(luma, place, axis), np.take_along_axis(picture, place[..., None], axis)
     return picture
 
