@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 import tomli_w
 
 from limner.errors import LimnerError
-from limner.files import leftovers, replacing
+from limner.files import clear_leftovers, replacing
 from limner.training import checkpoint, export
 from limner.training.options import Options
 from limner.training.run import Run
@@ -147,9 +147,7 @@ def _begin(method: str, config: Any, options: Options, resume: bool) -> None:
     """Check the inputs, write the configuration of a new run, and sweep up what a killed one was writing."""
     if resume:
         _check_inputs(config, options, f"put it back, or change {options.out / CONFIG}")
-        for folder in (options.out, options.out / "checkpoints", options.out / "samples"):
-            for path in leftovers(folder):
-                path.unlink(missing_ok=True)
+        clear_leftovers((options.out, options.out / "checkpoints", options.out / "samples"))
         return
     _check_inputs(config, options, "check the path")
     if (options.out / CONFIG).exists() or (options.out / "checkpoints").exists():
