@@ -29,7 +29,7 @@ URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 SHA256_PREFIX = "dcbb9e9d"
 
 SILENCE, PATIENCE, SLOWEST = 20.0, 60.0, 20_000.0
-"""A download is given up after so many seconds without a word, or when, after the second number of seconds, it came at fewer bytes a second."""
+"""A download is given up after so many seconds without a word, or where after some time it came at fewer bytes a second."""
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -176,13 +176,13 @@ def load(
 def _download() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL).name
     if not path.exists():
-        try:
-            with replacing(path) as beside:
+        with replacing(path) as beside:
+            try:
                 _fetch(URL, beside)
-        except (OSError, ValueError, HTTPException) as error:
-            raise LimnerError(
-                f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with --vgg FILE."
-            ) from error
+            except (OSError, ValueError, HTTPException) as error:
+                raise LimnerError(
+                    f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with --vgg FILE."
+                ) from error
     return path
 
 

@@ -6,6 +6,8 @@ import os
 import re
 import secrets
 import stat
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -102,6 +104,40 @@ def check_place(path: Path) -> None:
                 folder.rmdir()
 
 
+@contextmanager
+def trial() -> Iterator[Path]:
+    """A place for a style file that is to be tried, gone afterwards. Raises ``LimnerError`` where TMPDIR has no room."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="limner-") as folder:
+            yield Path(folder) / "style.onnx"
+    except OSError as error:
+        raise LimnerError(
+            f"A trial file cannot be written to {tempfile.gettempdir()} ({error.strerror or error}): make room, or name another folder in "
+            "the environment variable TMPDIR."
+        ) from error
+
+
+# ----------------------------------------------------------- what is there, asked without exceptions: a name may be too long
+
+
+def exists(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return path.exists()
+    return False
+
+
+def is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return path.is_file()
+    return False
+
+
+def is_folder(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
 # ------------------------------------------------------------------------------------------------------------------ locks
 
 
@@ -118,25 +154,37 @@ def lock(file: int) -> bool | None:
     return True
 
 
+_held: set[tuple[str, int]] = set()
+"""Folders that this program holds, by which of its threads."""
+
+
 @contextmanager
 def holding(folder: Path, taken: str) -> Iterator[None]:
-    """A folder that is this program's alone meanwhile. Raises ``LimnerError(taken)`` where another one holds it, or the disk's refusal.
+    """A folder, made where it is missing, that is this program's alone meanwhile; a thread that holds it may ask again.
 
-    Where the disk knows no locks, nobody is kept out.
+    Raises ``LimnerError(taken)`` where another one holds it, or the disk's refusal. Where the disk knows no locks, nobody is kept out.
     """
-    if fcntl is None:
+    me = os.path.realpath(folder), threading.get_ident()
+    if me in _held or fcntl is None:
         yield
         return
+    made = not exists(folder)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
         if lock(handle) is False:
             raise LimnerError(taken)
+        _held.add(me)
         yield
     finally:
+        _held.discard(me)
         os.close(handle)
+        if made:
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
 
 
 # ---------------------------------------------------------------------------------------------------------- left-over files

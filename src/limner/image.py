@@ -11,7 +11,8 @@ import io
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -22,7 +23,7 @@ from PIL import Image
 
 from limner import encoding, formats, icc, limits, manifest
 from limner.errors import LimnerError
-from limner.files import replacing
+from limner.files import exists, replacing
 from limner.formats import BECOMES, SUFFIXES, WRITABLE, Metadata
 
 __all__ = [
@@ -43,12 +44,14 @@ __all__ = [
     "from_float",
     "from_pil",
     "from_pipe",
+    "is_own",
     "left_behind",
     "read",
     "resized",
     "to_float",
     "to_pil",
     "told_left_out",
+    "without_own",
     "write",
 ]
 
@@ -336,13 +339,12 @@ def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES, l
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         if manifest.NAME in files:
-            files.remove(manifest.NAME)
             painted |= _paintings(here, beside=here == folder)
         for path in (here / name for name in files if not name.startswith(".")):
             suffix = path.suffix.lower()
             if suffix in suffixes and _is_ordinary(path):
                 found.append(path)
-            else:
+            elif not is_own(path):
                 others[suffix or "without a suffix"] += 1
     if left_out is not None:
         left_out.update(others)
@@ -352,6 +354,26 @@ def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES, l
 def told_left_out(left_out: Counter[str]) -> str:
     """What was left out of a folder, for people: "3 .mov, 1 .txt"."""
     return ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
+
+
+def without_own(base: Path, paths: Iterable[Path]) -> list[Path]:
+    """Of paths below `base` those that `find` would find there."""
+    paths = list(paths)
+    folders = {folder for path in paths for folder in path.parents if folder.is_relative_to(base)}
+    runs, painted = set[Path](), set[Path]()
+    for folder in folders:
+        with suppress(OSError):
+            files = [each.name for each in folder.iterdir()]
+            if folder != base and _is_run(files, files):
+                runs.add(folder)
+        if (folder / manifest.NAME).is_file():
+            painted |= _paintings(folder, beside=folder == base)
+    return [path for path in paths if path not in painted and runs.isdisjoint(path.parents) and _is_ordinary(path)]
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is Limner's own record of its work."""
+    return path.name == manifest.NAME or (path.name.startswith("limner-manifest-") and path.suffix == ".jsonl")
 
 
 def _is_ordinary(path: Path) -> bool:
@@ -373,4 +395,4 @@ def _paintings(folder: Path, *, beside: bool) -> set[Path]:
         entries = manifest.parse(limits.read(folder / manifest.NAME, limits.TABLE).decode("ascii", "replace"), manifest.NAME)
     except (LimnerError, OSError):  # told where it matters: when something is to be painted there
         return set()
-    return {folder / entry.target for entry in entries.values() if not beside or os.path.exists(folder / entry.source)}  # noqa: PTH110 (never raises)
+    return {folder / entry.target for entry in entries.values() if not beside or exists(folder / entry.source)}

@@ -84,7 +84,7 @@ class _Directory(NamedTuple):
 
 def tiff_page(file: IO[bytes], name: str) -> Page:
     """Which page of a TIFF is the picture: the first that is no thumbnail. Raises LimnerError for a raw photograph."""
-    chain, at, seen = [], _first(file), set[int]()
+    chain, at, seen = list[_Directory](), _first(file), set[int]()
     while at and at not in seen and len(chain) < DIRECTORIES:
         seen.add(at)
         found = _directory(file, at)

@@ -81,7 +81,7 @@ def memory() -> float:
         return float("inf")
 
 
-def painting(needed: float, what: str, way_out: str) -> None:
-    """Raise LimnerError where ``what`` would take more memory than one picture may."""
-    if needed > PAINTING:
-        raise LimnerError(f"{what} would take {needed / 1e9:,.1f} GB of memory, more than the limit of {PAINTING / 1e9:g}: {way_out}")
+def painting(needed: float, what: str, way_out: str, most: float = PAINTING) -> None:
+    """Raise LimnerError where ``what`` would take more memory than a picture may."""
+    if needed > most:
+        raise LimnerError(f"{what} would take {needed / 1e9:,.1f} GB of memory, more than the limit of {most / 1e9:.3g}: {way_out}")

@@ -144,7 +144,7 @@ class Npz:
                 most = min(limits.ARRAY, limits.memory() / 2)
                 require(
                     math.prod(shape) <= most,
-                    f"{path} holds {math.prod(shape) / 1e9:,.1f} GB of pictures, more than the {most / 1e9:.1f} GB that are kept in memory: "
+                    f"{path} holds {math.prod(shape) / 1e9:,.1f} GB of pictures, more than the {most / 1e9:.1f} GB that fit into memory: "
                     "put them into a folder or tar shards.",
                 )
                 self.images: NDArray[np.uint8] = np.empty(shape[::-1] if not in_rows else shape, np.uint8)
@@ -165,9 +165,9 @@ class Npz:
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """(shape, whether its last axis is contiguous, dtype) of a .npy file; nothing of it is unpickled or laid into memory."""
-    version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+    version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, in_columns, dtype = read(file)  # type: ignore[no-untyped-call]
+    shape, in_columns, dtype = read(file)
     if any(side < 0 for side in shape):
         raise ValueError("its shape is negative")
     return shape, not in_columns, dtype
@@ -302,7 +302,7 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
         require(count < limits.MEMBERS, f"{path} has more than {limits.MEMBERS:,} members: divide it.")
         if member.isreg() and member.offset_data + member.size > whole:
             raise ValueError(f"{member.name} ends after the archive")
-        tar.members = []  # each would be kept for ever
+        tar.members = []  # type: ignore[attr-defined]  # each would be kept for ever
         yield member
 
 

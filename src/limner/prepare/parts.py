@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -89,10 +90,10 @@ def piece(folder: Path, array: str, number: int) -> Iterator[Add]:
         yield add
 
 
-def join(out: Path, folder: Path, counts: Mapping[str, int], size: int, about: dict[str, Any]) -> None:
+def join(out: Path, folder: Path, counts: Mapping[str, int], size: int, about: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Join the parts in `folder` to the file `out`, a piece at a time, and remove the folder. `about` goes along, for `told_by`."""
     with replacing(folder / "whole") as beside, zipfile.ZipFile(beside, "w") as file:
-        file.comment = json.dumps(about).encode()
+        file.comment = json.dumps(dict(about)).encode()
         for name, count in counts.items():
             member = zipfile.ZipInfo(f"{name}.npy")  # its date is that of 1980
             member.compress_type = zipfile.ZIP_DEFLATED

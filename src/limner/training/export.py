@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from limner.card import KEY, Card
 from limner.errors import require
-from limner.files import replacing
+from limner.files import replacing, trial
 from limner.methods import StyleNetwork
 from limner.training import parity, surgery
 from limner.version import __version__
@@ -51,10 +50,9 @@ def write(network: StyleNetwork, about: dict[str, Any], path: Path, *, tell: Cal
     model = to_onnx(network, operate=network.multiple_of % 2 == 0)
     helper.set_model_props(model, {KEY: card.to_json()})
     onnx.checker.check_model(model, full_check=True)
-    with tempfile.TemporaryDirectory(prefix="limner-") as folder:
-        trial = Path(folder) / "style.onnx"
-        onnx.save(model, trial)
-        tell(parity.check(network, trial))
+    with trial() as beside:
+        beside.write_bytes(model.SerializeToString())
+        tell(parity.check(network, beside))
     with replacing(path) as beside:
         beside.write_bytes(model.SerializeToString())
     with replacing(path.with_suffix(".safetensors")) as beside:
