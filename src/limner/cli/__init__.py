@@ -32,6 +32,9 @@ LATER = {
 }
 """Commands with modules of their own, imported when they are asked for: their options bring NumPy, Pillow or torch along."""
 
+PIPED = "\0"
+"""Stands for - while words are parsed, where it would be an option without a name. No word can be it: the system ends words with it."""
+
 Flat = Annotated[Options, Parameter(name="*")]
 
 
@@ -49,7 +52,7 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
     """
     from limner import batch, progress
 
-    if "-" in (*inputs, out):
+    if PIPED in (*inputs, out):
         return _pipe(inputs, out, options)
     work = batch.open_batch(inputs, out, options, complain)
     several = len(work.jobs) > 1
@@ -90,6 +93,7 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
 def _pipe(inputs: list[str], out: str | None, options: Options) -> int:
     from limner import pipes
 
+    inputs, out = ["-" if name == PIPED else name for name in inputs], "-" if out == PIPED else out
     require(len(inputs) == 1, "- is a single picture: name no other beside it.")
     require(out is not None, "Where to write is not known of a picture from a pipe: give -o a file, or - for standard output.")
     require(inputs[0] != "-" or not sys.stdin.isatty(), "Nothing is piped into standard input: cat photo.jpg | limner apply - -o -.")
@@ -208,7 +212,7 @@ def _forget_output() -> None:
 def _dispatch(words: list[str]) -> int:
     if words[:1] and words[0] in LATER:
         return int(importlib.import_module(f"limner.cli.{words[0]}").run(words[1:]))
-    return call(app, words)
+    return call(app, [PIPED if word == "-" else word for word in words])
 
 
 def _listed() -> int:

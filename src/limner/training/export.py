@@ -89,12 +89,15 @@ def to_onnx(network: nn.Module, *, operate: bool = True) -> onnx.ModelProto:
     for node, old in zip(nodes, graph.node, strict=True):
         node.attribute.extend(old.attribute)
     # A graph of our own: the exporter's carries the paths and names of the Python sources along.
-    kept = [tensor for tensor in graph.initializer if not _is_weight(tensor)]
+    # Engines look for the scales of a Resize among the constants (OpenCV): they stay as they are.
+    scales = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
+    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in scales]
+    halved = {tensor.name for tensor in weights}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in halved]
     halves, casts = [], []
-    for tensor in graph.initializer:
-        if _is_weight(tensor):
-            halves.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"))
-            casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], name=tensor.name, to=TensorProto.FLOAT))
+    for tensor in weights:
+        halves.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"))
+        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], name=tensor.name, to=TensorProto.FLOAT))
     shape = ["batch", 3, "height", "width"]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "stylized")]
     clean = helper.make_graph(casts + nodes, "style", ends[:1], ends[1:], kept + halves)
