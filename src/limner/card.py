@@ -12,6 +12,8 @@ from limner.errors import LimnerError
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """What a style may be called."""
 
+METHOD = re.compile(r"[a-z][a-z0-9_]*")
+
 KEY = "limner"
 """The metadata entry that holds the card."""
 
@@ -77,6 +79,8 @@ class Card:
             _check(entry.name, getattr(self, entry.name), entry.type)
         if not NAME.fullmatch(self.name):  # it becomes a part of file names
             raise ValueError(f"{self.name!r} is no name for a style")
+        if not METHOD.fullmatch(self.method):  # it is imported
+            raise ValueError(f"{self.method!r} is no method")
 
     @classmethod
     def from_json(cls, text: str) -> "Card":

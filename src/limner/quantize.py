@@ -134,7 +134,7 @@ def _read(source: Source, number: int, size: int) -> NDArray[np.uint8] | None:
 
 
 def _quantized(path: Path, photographs: list[NDArray[np.float32]]) -> Any:
-    privacy.mute_openvino_tools()
+    privacy.mute_openvino()
     import nncf
     import onnx
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import blend, card, enlarge, files, gallery, image, limits, rows, runtimes, tiles
+from limner import blend, card, enlarge, files, gallery, image, limits, rows, runtimes, tiles, tone
 from limner.card import WorkingSize
 from limner.errors import LimnerError
 
@@ -182,9 +183,12 @@ class Style:
                 painted[done : done + len(band)] = band
                 done += len(band)
             return painted
+        height = len(pixels)
+        if wanted := tone.rows_wanted(pixels, height):
+            pixels = np.concatenate([pixels, tone.below(pixels[-tone.GAP - 1 :], wanted)])
         if pixels.dtype == np.uint8:
-            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0])
-        return image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)
+            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0, :height])
+        return image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)[:height]
 
     def in_bands(self, height: int, width: int, working_size: WorkingSize | None = None) -> bool:
         """Whether a picture of this size is a large one, and is painted in bands of rows."""
@@ -226,6 +230,30 @@ class Style:
             tell(0.5 + done / source.height / 2)
 
     def _network_bands(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+        height = source.height
+        with closing(self._network_bands_of(self._with_reference(source), tell)) as painted:
+            for band in painted:
+                yield band[:height]
+                height -= len(band)
+                if height <= 0:
+                    return
+
+    def _with_reference(self, source: rows.Source) -> rows.Source:
+        """A picture with a tone reference below it, where it needs one."""
+        tops = np.linspace(0, max(source.height - 8, 0), min(64, source.height)).astype(int)
+        sample = np.concatenate([source.rows(int(top), min(int(top) + 8, source.height)) for top in tops])
+        wanted = tone.rows_wanted(sample, source.height)
+        if not wanted:
+            return source
+        more = tone.below(source.rows(max(source.height - tone.GAP - 1, 0), source.height), wanted)
+
+        def get(start: int, stop: int) -> Pixels:
+            own = [source.rows(start, min(stop, source.height))] if start < source.height else []
+            return np.concatenate([*own, more[max(start - source.height, 0) : max(stop - source.height, 0)]])
+
+        return replace(source, height=source.height + len(more), rows=get, picture=None)
+
+    def _network_bands_of(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
         limits.painting(
             tiles.memory(self._cut(), frame),

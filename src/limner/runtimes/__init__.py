@@ -8,8 +8,10 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import card, gallery
+from limner import card, gallery, privacy
 from limner.errors import LimnerError
+
+privacy.mute_openvino()
 
 Array = NDArray[np.float32]
 Image = TypeVar("Image", bound=NDArray[Any])
