@@ -27,6 +27,8 @@ CELL = 24
 
 def rows_wanted(sample: Pixels, height: int) -> int:
     """Rows of reference that a picture of so many rows needs, by a sample of its pixels, HWC RGB; 0 for ordinary pictures."""
+    if min(height, sample.shape[1]) < GAP:  # too small, or too thin, to have a background
+        return 0
     full = np.iinfo(sample.dtype).max / 255
     white = float((sample.min(2) >= WHITE * full).mean())
     black = float((sample.max(2) <= BLACK * full).mean())
