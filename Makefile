@@ -1,10 +1,10 @@
-# `make demo` paints the example photographs, `make test` runs the tests, `make check` is what CI runs, `make bench` measures.
+# `make demo` paints the example photographs, `make test` runs the tests, `make check` is what CI runs, `make bench` measures, `make fuzz` searches for faults.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench fuzz clean
 
 demo: .venv/core
 	@for style in $$($(BIN)/limner styles --names); do $(BIN)/limner apply examples/photos -o demo-out/$$style -s $$style --overwrite || exit; done
@@ -33,6 +33,12 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/train.py cyclegan
 	$(BIN)/python benchmarks/edges.py
 	$(BIN)/python benchmarks/npz.py
+
+# SECONDS for each kind of file; `make fuzz SECONDS=60` is a short look.
+SECONDS ?= 600
+fuzz: .venv/dev
+	$(PIP) 'atheris>=2.3'
+	$(BIN)/python fuzz/fuzz.py --seconds $(SECONDS)
 
 clean:
 	rm -rf .venv demo-out

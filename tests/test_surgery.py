@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from limner import runtimes
+from limner.card import KEY, Card
 from limner.methods import cartoongan, cyclegan, fast_style, live
 from limner.training import export
 
@@ -34,7 +35,10 @@ def test_paints_the_same(name: str, tmp_path: Path) -> None:
     results = []
     for operate in (False, True):
         path = tmp_path / f"{operate}.onnx"
-        onnx.save(export.to_onnx(network, operate=operate), path)
+        model = export.to_onnx(network, operate=operate)
+        about = Card("a", "A", "a", {}, network.multiple_of, network.min_side, 9, 9, 9, "0", "0")
+        onnx.helper.set_model_props(model, {KEY: about.to_json()})
+        onnx.save(model, path)
         results += [runtimes.open_style(path, runtime=engine, precision="float32")(picture) for engine in ("onnxruntime", "openvino")]
     with torch.no_grad():
         expected = network(torch.from_numpy(picture)).numpy()
@@ -60,3 +64,17 @@ def test_the_last_convolution_paints_squares() -> None:
 )
 def test_what_is_not_the_same_or_does_not_pay_is_left_alone(other: nn.Module) -> None:
     assert operations(export.to_onnx(other)) == operations(export.to_onnx(other, operate=False))
+
+
+def test_squares_of_the_picture_are_one_convolution() -> None:
+    """PixelUnshuffle with sizes computed as it runs is what some engines cannot read (OpenCV), and what cannot be cut into bands."""
+    found = operations(export.to_onnx(live.Generator(4, 1).eval()))
+    assert not {"Shape", "Concat", "Reshape", "Transpose"} & set(found)
+
+
+def test_scales_of_a_resize_are_constants_in_float32() -> None:
+    graph = export.to_onnx(live.Generator(4, 1).eval()).graph
+    scales = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:] if name}
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert scales
+    assert all(kinds[name] == onnx.TensorProto.FLOAT for name in scales)

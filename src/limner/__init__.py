@@ -7,6 +7,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from limner import privacy
 from limner.errors import LimnerError
 from limner.version import __version__
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from limner.style import Style, load, stylize
 
 __all__ = ["Card", "LimnerError", "Style", "__version__", "load", "styles", "stylize"]
+
+
+privacy.keep()
 
 
 def styles() -> "list[Card]":

@@ -1,6 +1,7 @@
 """Many files, one style: what is there already is skipped, a bad file never stops the rest, and the engine never waits for a disk."""
 
 import importlib.util
+import logging
 import os
 import shutil
 from collections import deque
@@ -14,17 +15,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from limner import files, limits
 from limner.card import WorkingSize
 from limner.errors import LimnerError, require
-from limner.files import replacing
+from limner.files import clear_leftovers, replacing
 from limner.gallery import Tier
 from limner.runtimes import Device, Runtime
 
 if TYPE_CHECKING:
-    from limner.image import Picture
+    from limner.image import Metadata, Picture
     from limner.manifest import Entry, Record
     from limner.plan import Job
     from limner.style import Style
+
+logger = logging.getLogger("limner")
 
 Format = Literal["jpg", "png", "webp", "tif", "avif", "bmp", "gif"]
 Engine = Literal["local", "ray"]
@@ -78,6 +82,8 @@ class Result:
     job: "Job"
     outcome: Literal["painted", "skipped", "failed"]
     error: LimnerError | None = None
+    lost: tuple[str, ...] = ()
+    """What was in the photograph's file and is not in the painting's, such as all frames but the first."""
 
 
 def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> "Batch":
@@ -107,33 +113,61 @@ class Painter:
         self.style, self.options = style, options
 
     def read(self, job: "Job") -> "Picture | None":
-        """None: it goes from file to file in rows, and is never in memory as a whole."""
+        """None: it is so large that nothing of it is in memory while others are painted."""
         from limner import image
 
-        if self._in_rows(job):
+        if image.count_pixels(job.source, max_pixels=self.options.max_pixels) > limits.AHEAD or self._in_rows(job):
             return None
+        return self._whole(job)
+
+    def _whole(self, job: "Job") -> "Picture":
+        from limner import image
+
         return self.sized(image.read(job.source, max_pixels=self.options.max_pixels))
 
-    def paint(self, job: "Job", photo: "Picture | None") -> "Picture | None":
+    def paint(self, job: "Job", photo: "Picture | None") -> "tuple[Picture | None, tuple[str, ...]]":
+        """The painting, or None where it is written already; and what of the photograph's file is lost in it."""
+        if photo is not None:
+            return self.paint_whole(job, photo)
+        if self._in_rows(job):
+            return None, self._paint_rows(job)
+        painted, lost = self.paint_whole(job, self._whole(job))
+        self.write(job, painted)
+        return None, lost
+
+    def paint_whole(self, job: "Job", photo: "Picture") -> "tuple[Picture, tuple[str, ...]]":
+        height, width = photo.pixels.shape[:2]
+        lost = self._check(job, height, width, photo.metadata)
+        self._announce(job, height, width)
+        painted = self.style.paint(
+            photo,
+            strength=self.options.strength,
+            keep_colors=self.options.keep_colors,
+            working_size=self.options.working_size,
+            tell=self.watch,
+        )
+        return painted, lost
+
+    def _paint_rows(self, job: "Job") -> tuple[str, ...]:
         from limner import rows
 
-        if photo is not None:
-            self._announce(job, *photo.pixels.shape[:2])
-            return self.style.paint(
-                photo,
-                strength=self.options.strength,
-                keep_colors=self.options.keep_colors,
-                working_size=self.options.working_size,
-                tell=self.watch,
-            )
-        with (
-            rows.reading(job.source, max_pixels=self.options.max_pixels) as source,
-            rows.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put,
-        ):
-            self._announce(job, source.height, source.width)
-            for band in self.style.bands(source, self.options.working_size, self.watch):
-                put(band)
-        return None
+        with rows.reading(job.source, max_pixels=self.options.max_pixels) as source:
+            lost = self._check(job, source.height, source.width, source.metadata)
+            with rows.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put:
+                self._announce(job, source.height, source.width)
+                for band in self.style.bands(source, self.options.working_size, self.watch):
+                    put(band)
+        return lost
+
+    def _check(self, job: "Job", height: int, width: int, metadata: "Metadata") -> tuple[str, ...]:
+        """What the painting's file will lack. Raises ``LimnerError`` where it cannot be written: not after an hour of painting."""
+        from limner import image
+
+        try:
+            image.check_side(image.WRITABLE[job.target.suffix.lower()], height, width)
+        except LimnerError as error:
+            raise LimnerError(f"{job.target} cannot be written: {error}") from error
+        return metadata.lost if self.options.strip else (*metadata.lost, *image.left_behind(metadata, job.target.suffix))
 
     def _in_rows(self, job: "Job") -> bool:
         from limner import rows
@@ -156,7 +190,7 @@ class Painter:
 
         if painted is None:
             return
-        if self.is_photograph(painted, job.target.suffix):
+        if self.is_photograph(painted, job.target.suffix) and job.source.is_file():
             with replacing(job.target) as beside:
                 shutil.copyfile(job.source, beside)
         else:
@@ -196,6 +230,7 @@ class Batch:
         self._entries = {job.target: self._entry(job, folder) for job in self.jobs}
         self._manifest = self.hold(folder) if folder else None
         try:
+            self.clear()
             self._todo = self._missing(tell)
             if self._todo:
                 self.open()
@@ -220,9 +255,10 @@ class Batch:
         painter = Painter(self.style, self.options)
         painter.tell, painter.watch = self.tell, self.watch
 
-        def write(job: "Job", painted: "Picture | None") -> None:
-            painter.write(job, painted)
+        def write(job: "Job", painted: "tuple[Picture | None, tuple[str, ...]]") -> tuple[str, ...]:
+            painter.write(job, painted[0])
             self.record(job)
+            return painted[1]
 
         return pipeline(jobs, painter.read, painter.paint, write)
 
@@ -233,16 +269,18 @@ class Batch:
         from limner import plan
 
         folder = Path(out) if out is not None else None
-        jobs = plan.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format)
+        jobs = plan.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format, self.tell)
         return jobs, None if jobs[0].target == folder else folder
 
     def hold(self, folder: Path) -> "Record":
-        """The manifest of the output folder, which is cleared of what killed runs left. (Beside photographs others may be writing.)"""
-        from limner.manifest import Manifest, clear_leftovers
+        """The manifest of the output folder."""
+        from limner.manifest import Manifest
 
-        manifest = Manifest(folder)
-        clear_leftovers({folder, *(job.target.parent for job in self.jobs)})
-        return manifest
+        return Manifest(folder, self.tell)
+
+    def clear(self) -> None:
+        """Delete what killed runs left half-written where this one is to write."""
+        clear_leftovers({job.target.parent for job in self.jobs})
 
     def stat(self, job: "Job") -> tuple[int, int]:
         """(bytes, nanoseconds since 1970 of the last change) of a photograph."""
@@ -253,7 +291,7 @@ class Batch:
         return found.st_size, found.st_mtime_ns
 
     def is_there(self, target: Path) -> bool:
-        return target.exists()
+        return files.exists(target)
 
     def open(self) -> None:
         self.style.open()
@@ -287,17 +325,18 @@ def pipeline(
     jobs: Iterable["Job"],
     read: Callable[["Job"], Read],
     paint: Callable[["Job", Read], Painted],
-    write: Callable[["Job", Painted], None],
+    write: Callable[["Job", Painted], tuple[str, ...]],
 ) -> Generator[Result, None, None]:
     """``write(job, paint(job, read(job)))`` for each, results in the order of ``jobs``.
 
     ``paint`` runs in the caller's thread, on one picture after the other; the next ones are read and the last ones written meanwhile, a few
-    at a time, so that memory does not grow with their number. What fails in a way that has to do with the picture fails alone.
+    at a time, so that memory does not grow with their number. ``write`` tells what was lost. Whatever goes wrong with a picture, by its
+    fault or by ours, fails that picture alone.
     """
     threads = min(4, os.cpu_count() or 1)
     readers, writers = ThreadPoolExecutor(threads, "limner-read"), ThreadPoolExecutor(threads, "limner-write")
     reading: deque[tuple[Job, Future[Read]]] = deque()
-    writing: deque[tuple[Job, Future[None]]] = deque()
+    writing: deque[tuple[Job, Future[tuple[str, ...]]]] = deque()
     coming = iter(jobs)
     try:
         while True:
@@ -307,7 +346,7 @@ def pipeline(
             job, photo = reading.popleft()
             try:
                 written = writers.submit(write, job, paint(job, photo.result()))
-            except (LimnerError, OSError, MemoryError) as error:
+            except Exception as error:
                 written = Future()
                 written.set_exception(error)
             writing.append((job, written))
@@ -320,15 +359,21 @@ def pipeline(
         writers.shutdown()
 
 
-def _result(job: "Job", written: Future[None]) -> Result:
+def _result(job: "Job", written: Future[tuple[str, ...]]) -> Result:
     try:
-        written.result()
+        return Result(job, "painted", lost=written.result())
     except LimnerError as error:
         return Result(job, "failed", error)
     except (OSError, MemoryError) as error:
         told = LimnerError(f"{job.source} could not be painted ({error or type(error).__name__}): check its name, and free memory.")
         return Result(job, "failed", told)
-    return Result(job, "painted")
+    except Exception as error:
+        logger.debug("%s", job.source, exc_info=True)
+        told = LimnerError(
+            f"{job.source} could not be painted, by a mistake of Limner's ({type(error).__name__}: {error}): please report it."
+        )
+        told.__cause__ = error
+        return Result(job, "failed", told)
 
 
 def check(options: Options) -> None:

@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from limner import graph, limits
 from limner.errors import LimnerError
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """What a style may be called."""
+
+METHOD = re.compile(r"[a-z][a-z0-9_]*")
 
 KEY = "limner"
 """The metadata entry that holds the card."""
@@ -71,28 +73,62 @@ class Card:
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
 
+    def __post_init__(self) -> None:
+        """Raises ``ValueError`` where a value is of another type, or none that a style can have."""
+        for entry in fields(self):
+            _check(entry.name, getattr(self, entry.name), entry.type)
+        if not NAME.fullmatch(self.name):  # it becomes a part of file names
+            raise ValueError(f"{self.name!r} is no name for a style")
+        if not METHOD.fullmatch(self.method):  # it is imported
+            raise ValueError(f"{self.method!r} is no method")
+
     @classmethod
     def from_json(cls, text: str) -> "Card":
         """Raises ``ValueError`` where ``text`` is no card. Entries of later versions are left out."""
-        table = json.loads(text)
+        if len(text) > limits.CARD:
+            raise ValueError(f"the card has {len(text):,} characters")
+        try:
+            table = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("the card is nested too deeply") from error
         if not isinstance(table, dict):
             raise ValueError("a card is a JSON object")
         known = {f.name for f in fields(cls)}
         try:
-            card = cls(**{name: value for name, value in table.items() if name in known})
+            return cls(**{name: value for name, value in table.items() if name in known})
         except TypeError as error:
             raise ValueError(f"the card is not whole: {error}") from error
-        if not NAME.fullmatch(str(card.name)):  # it becomes a part of file names
-            raise ValueError(f"{card.name!r} is no name for a style")
-        if not isinstance(card.working_size, int) or card.working_size < 0:
-            raise ValueError(f"{card.working_size!r} is no size")
-        return card
+
+
+MOST = {
+    **{"multiple_of": 256, "min_side": 1024, "receptive_field": 1 << 16, "best_short_side": 1 << 16, "working_size": 1 << 16},
+    **{"parameters": 10**9, "steps": 10**10, "network": 4096},
+}
+"""The most that a number of a card may be; in ``network``, each of them."""
+
+LONGEST = {"name": 64, "method": 64, "tier": 16}
+"""Characters of a card's texts; of the others 10,000."""
+
+
+def _check(name: str, value: object, kind: object) -> None:
+    least = 0 if name in ("steps", "network", "parameters", "working_size") else 1
+    if kind is int:
+        fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST[name]
+    elif kind is str:
+        fits = isinstance(value, str) and len(value) <= LONGEST.get(name, 10_000)
+    elif kind == list[str]:
+        fits = isinstance(value, list) and len(value) <= 1000 and all(isinstance(each, str) and len(each) <= 10_000 for each in value)
+    else:
+        numbers = value.values() if isinstance(value, dict) else [None]
+        fits = all(isinstance(each, int) and 0 <= each <= MOST["network"] for each in numbers)
+    if not fits:
+        raise ValueError(f"{name} cannot be {repr(value)[:60]}")
 
 
 def read(path: Path) -> Card:
-    """The card of a style file. Raises ``LimnerError`` where ``path`` is no style file."""
+    """The card of a style file, whose network is one that a style may have. Raises ``LimnerError`` where ``path`` is no style file."""
     try:
-        data = memoryview(path.read_bytes())
+        data = memoryview(limits.read(path, limits.STYLE))
     except FileNotFoundError as error:
         raise LimnerError(
             f"There is no style file {path}: name a file that exists, or one of the styles that `limner styles` lists."
@@ -100,50 +136,11 @@ def read(path: Path) -> Card:
     except OSError as error:
         raise LimnerError(f"The style file {path} cannot be read: {error.strerror}.") from error
     try:
-        return Card.from_json(_metadata(data)[KEY])
-    except KeyError as error:
-        raise LimnerError(f"{path} has no Limner card, so it is not a style file: make one with `limner export`.") from error
+        found = graph.metadata(data)
+        if KEY not in found:
+            raise LimnerError(f"{path} has no Limner card, so it is not a style file: make one with `limner export`.")
+        card = Card.from_json(found[KEY])
+        graph.check(data)
     except (ValueError, IndexError) as error:
-        raise LimnerError(f"{path} is not a style file, or is damaged: make it anew with `limner export`.") from error
-
-
-def _metadata(model: memoryview) -> dict[str, str]:
-    """``metadata_props`` of an ONNX model, read without any ONNX library: protocol buffer field 14, a key (1) and a value (2) each."""
-    entries = (dict(_fields(entry)) for number, entry in _fields(model) if number == 14)
-    return {bytes(entry[1]).decode(): bytes(entry[2]).decode() for entry in entries if entry.keys() >= {1, 2}}
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """(number, bytes) of each length-delimited field of a protocol buffer message. Raises ``ValueError`` where it is not one."""
-    position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = message[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-            if shift > 63:
-                raise ValueError("not a protocol buffer")
-
-    while position < len(message):
-        tag = varint()
-        match tag & 7:
-            case 0:
-                varint()
-            case 1:
-                position += 8
-            case 5:
-                position += 4
-            case 2:
-                length = varint()
-                if position + length > len(message):
-                    raise ValueError("cut off")
-                yield tag >> 3, message[position : position + length]
-                position += length
-            case _:
-                raise ValueError("not a protocol buffer")
+        raise LimnerError(f"{path} is not a style file, or is damaged ({error}): make it anew with `limner export`.") from error
+    return card

@@ -5,22 +5,31 @@ Layers are named as in the style papers: ``conv3_2`` is the second convolution o
 after it. Weights are torchvision's file (keys ``features.N.weight``), whole or cut off after some layer.
 """
 
+import hashlib
+import time
 from collections.abc import Callable, Iterable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
+from urllib.request import urlopen
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from limner import limits
 from limner.errors import LimnerError
+from limner.files import replacing
 
 BLOCKS = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 4))
 """Channels and number of 3 x 3 convolutions of each block; 2 x 2 max pooling stands between the blocks."""
 
 URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 SHA256_PREFIX = "dcbb9e9d"
+
+SILENCE, PATIENCE, SLOWEST = 20.0, 60.0, 20_000.0
+"""A download is given up after so many seconds without a word, or where after some time it came at fewer bytes a second."""
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -167,20 +176,37 @@ def load(
 def _download() -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL).name
     if not path.exists():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(URL, str(path), hash_prefix=SHA256_PREFIX)
-        except (OSError, RuntimeError) as error:
-            raise LimnerError(
-                f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with --vgg FILE."
-            ) from error
+        with replacing(path) as beside:
+            try:
+                _fetch(URL, beside)
+            except (OSError, ValueError, HTTPException) as error:
+                raise LimnerError(
+                    f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with --vgg FILE."
+                ) from error
     return path
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Download a file and check its hash. A server that is silent, slow or endless is given up."""
+    digest, got, began = hashlib.sha256(), 0, time.monotonic()
+    with urlopen(url, timeout=SILENCE) as answer, path.open("wb") as file:
+        while data := answer.read1(1 << 20):
+            digest.update(data)
+            file.write(data)
+            got += len(data)
+            if got > limits.WEIGHTS:
+                raise ValueError("it does not end")
+            if time.monotonic() - began > PATIENCE + got / SLOWEST:
+                raise ValueError("the connection is too slow")
+    if not digest.hexdigest().startswith(SHA256_PREFIX):
+        raise ValueError("what came is not the file, by its hash")
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise LimnerError(f"There are no VGG-19 weights at {path}: leave --vgg out to download them, or name the file that holds them.")
     try:
+        limits.open_file(path, limits.WEIGHTS).close()
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 

@@ -7,14 +7,12 @@ formats, but would reduce 16 bits to 8: PNG and TIFF of that depth go through im
 from __future__ import annotations
 
 import io
-import re
-import struct
+import logging
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,31 +20,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from limner.errors import LimnerError
+from limner import kinds, limits, tags
+from limner.errors import LimnerError, require
+from limner.kinds import SUFFIXES
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"))
-"""Lower-case suffixes that can be read; HEIC needs the optional package pillow-heif."""
+__all__ = ["SUFFIXES", "WRITABLE", "Metadata", "Stored"]
 
 WRITABLE = {
-    **{".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"},
+    **{".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"},
     **{".bmp": "BMP", ".gif": "GIF", ".avif": "AVIF"},
 }
 """Lower-case suffix -> Pillow's name of the format, for what can be written."""
+
+_CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4}
+"""Colours of a TIFF by its photometric interpretation: white is zero, black is zero, RGB, CMYK."""
+
+BECOMES = {".mpo": ".jpg", ".jif": ".jpg", ".jfi": ".jpg"}
+"""Suffix of a painting of what can be read under another one; PNG for the rest."""
 
 WITH_ALPHA = {"PNG", "WEBP", "TIFF", "GIF", "AVIF"}
 WITH_ICC = {"JPEG", "PNG", "WEBP", "TIFF", "AVIF"}
 WITH_16_BIT = {"PNG", "TIFF"}
 MAX_SIDE = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535, "AVIF": 65_536}
 
-_ORIENTATION, _EXIF_IFD, _GPS_IFD, _INTEROP_IFD, _XMP_TAG = 0x0112, 0x8769, 0x8825, 0xA005, 0x02BC
-_PIXEL_DIMENSIONS = (0xA002, 0xA003)
-# The IFD of a TIFF mixes what describes the picture with how the file is laid out; only the former may travel on.
-_TIFF_DESCRIPTIONS = frozenset((270, 271, 272, 274, 305, 306, 315, 316, 33432, _EXIF_IFD, _GPS_IFD, *range(40091, 40096)))
-# Reader programs would turn the picture a second time, or show the photo instead of the painting.
-_STALE_XMP = re.compile(
-    rb"""\s*tiff:Orientation=["'][^"']*["']|<tiff:Orientation>.*?</tiff:Orientation>|<xmp:Thumbnails>.*?</xmp:Thumbnails>""",
-    re.DOTALL,
-)
+for _name in ("tifffile", "PIL", "pillow_heif", "libav"):
+    # They log what is odd about a file; without a handler anywhere, Python would print that beside our own sentence.
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,19 @@ class Metadata:
     exif: bytes | None = None
     """EXIF block beginning with `Exif\\0\\0`, orientation 1, without the thumbnail."""
     xmp: bytes | None = None
-    """XMP packet, without orientation and thumbnails."""
+    """XMP packet, without what is no longer true (`tags.true_xmp`)."""
+    iptc: bytes | None = None
+    """IPTC-IIM records: caption, credit, copyright."""
+    comment: bytes | None = None
+    """Comment of a JPEG or GIF file."""
+    text: bytes = b""
+    """Text chunks of a PNG file, as they are."""
     dpi: tuple[float, float] | None = None
     """Dots per inch, horizontal and vertical."""
     format: str | None = None
     """Format that was read, as Pillow names it: "JPEG", "PNG", ..."""
+    lost: tuple[str, ...] = ()
+    """What was in the file and is not here, in words: all frames but the first, ..."""
 
 
 class Stored(NamedTuple):
@@ -78,22 +85,71 @@ class Stored(NamedTuple):
     """EXIF orientation, 1 to 8."""
 
 
-# ---------------------------------------------------------------------------------------------------------------- reading
-
-
 def read(file: IO[bytes], name: str, max_pixels: int) -> Stored:
-    """First page or frame of an open seekable file. Raises LimnerError, which begins with `name`, for whatever is wrong with it."""
-    if name.lower().endswith((".heic", ".heif")):
-        _register_heif(name)
+    """The picture in an open seekable file; the first frame, where there are several. Raises LimnerError, which begins with `name`, for
+    whatever is wrong with it.
+    """
     if file.seek(0, io.SEEK_END) == 0:
         raise LimnerError(f"{name} is empty (0 bytes): copy or download it again.")
+    texts = None
+    with decoding(name):
+        kind = told_by(file, name)
+        if kind == "PNG":
+            texts = tags.png_texts(file)
+            file = file if texts.readable else io.BytesIO(tags.png_without_texts(file))
     image = open_header(file, name, max_pixels)
-    if image is None:
-        return _read_tiff(file, name, None, max_pixels)
-    if image.format == "PNG" and _png_bits(file) == 16:
-        return _read_png16(file, name, image)
-    if image.format == "TIFF" and (image.mode[0] in "IF" or 16 in getattr(image, "tag_v2", {}).get(258, ())):
-        return _read_tiff(file, name, image, max_pixels)
+    if kind == "TIFF" or (image is not None and image.format == "TIFF"):
+        with decoding(name):
+            page = kinds.tiff_page(file, name)
+        stored = _read_any_tiff(file, name, image, page, max_pixels)
+        return _with_lost(stored, only_first(page.pages, "pages")) if page.pages > 1 else stored
+    assert image is not None
+    frames = _frames(image)
+    stored = _read_png16(file, name, image) if image.format == "PNG" and _png_bits(file) == 16 else read_pil(image, name)
+    if texts is not None:
+        told = stored.metadata
+        told = replace(told, text=texts.chunks, xmp=_sound(texts.xmp) or told.xmp, icc=texts.icc or told.icc)
+        stored = _with_lost(stored._replace(metadata=told), *texts.lost)
+    return _with_lost(stored, frames) if frames else stored
+
+
+def told_by(file: IO[bytes], name: str) -> str:
+    """What `kinds.told_by` says. Raises LimnerError for a raw photograph."""
+    file.seek(0)
+    kind = kinds.told_by(file.read(kinds.HEAD))
+    if kind == "raw":
+        raise kinds.raw(name)
+    return kind
+
+
+def only_first(count: int, what: str) -> str:
+    return f"all but the first of its {count} {what}"
+
+
+def _frames(image: Image.Image) -> str:
+    """What is said of a picture with several frames; nothing for others."""
+    with suppress(Exception):  # what is wrong with it is told when it is read
+        count = int(getattr(image, "n_frames", 1))
+        image.seek(0)
+        if count > 1:
+            return only_first(count, "pictures" if image.format in ("MPO", "HEIF") else "frames")
+    return ""
+
+
+def _with_lost(stored: Stored, *lost: str) -> Stored:
+    return stored._replace(metadata=replace(stored.metadata, lost=(*stored.metadata.lost, *lost))) if lost else stored
+
+
+def _read_any_tiff(file: IO[bytes], name: str, image: Image.Image | None, page: kinds.Page, max_pixels: int) -> Stored:
+    if image is None or page.child is not None:
+        return _read_tiff(file, name, None, page, max_pixels)
+    if not page.is_first:
+        with decoding(name), _header():
+            image.seek(page.index)
+        _check_size(name, *image.size, max_pixels)
+    described = getattr(image, "tag_v2", {})
+    if image.mode[0] in "IF" or 16 in described.get(258, ()) or described.get(277, 1) > len(image.getbands()):
+        return _read_tiff(file, name, image, page, max_pixels)
     return read_pil(image, name)
 
 
@@ -132,16 +188,19 @@ def _header() -> Iterator[None]:
 
 def open_header(file: IO[bytes], name: str, max_pixels: int) -> Image.Image | None:
     """The picture with its header parsed and its size checked, pixels not decoded. None: a TIFF that only tifffile may know."""
+    kind = told_by(file, name)
+    if kind == "HEIF":
+        _register_heif(name)
+    # Its bytes decide, not what others have registered: HEIC is one only where it says so itself.
+    formats = [kind] if kind in ("HEIF", "AVIF") else list(dict.fromkeys(WRITABLE.values()))
     file.seek(0)
-    formats = [*dict.fromkeys(WRITABLE.values()), *(["HEIF"] if "HEIF" in Image.OPEN else [])]
     try:
         with decoding(name), _header():
             image = Image.open(file, formats=formats)
     except LimnerError as error:
         if not isinstance(error.__cause__, UnidentifiedImageError):
             raise
-        file.seek(0)
-        if file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if kind == "TIFF":
             return None
         raise LimnerError(
             f"{name} is not a picture, or damaged at its beginning: give a JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC file."
@@ -209,31 +268,40 @@ def _read_png16(file: IO[bytes], name: str, image: Image.Image) -> Stored:
     return Stored(samples, alpha, *_metadata(image))
 
 
-def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, max_pixels: int) -> Stored:
-    """First page of a TIFF with 16 bits, or of a kind that Pillow does not know (`image` is None)."""
+def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, which: kinds.Page, max_pixels: int) -> Stored:
+    """A page of a TIFF with 16 bits, or of a kind that Pillow does not know (`image` is None)."""
     with decoding(name):
-        page = tiff_page(file, name, max_pixels)
+        page = tiff_page(file, name, which, max_pixels)
         samples = page.asarray()
         samples = np.moveaxis(samples, 0, -1) if page.axes == "SYX" else samples
         return Stored(*tiff_samples(page, samples.reshape(page.imagelength, page.imagewidth, -1)), *tiff_metadata(file, page, image))
 
 
-def tiff_page(file: IO[bytes], name: str, max_pixels: int) -> Any:
-    """First page of a TIFF. Raises LimnerError where it holds what Limner does not read."""
+def tiff_page(file: IO[bytes], name: str, which: kinds.Page, max_pixels: int) -> Any:
+    """A page of a TIFF. Raises LimnerError where it holds what Limner does not read."""
     import tifffile
 
     file.seek(0)
-    page = tifffile.TiffFile(file, name=Path(name).name).pages[0]
+    page = tifffile.TiffFile(file, name=Path(name).name).pages[which.index]
+    page = page if which.child is None else page.pages[which.child]
     _check_size(name, page.imagewidth, page.imagelength, max_pixels)
-    if page.sampleformat != 1 or page.bitspersample not in (8, 16) or page.photometric not in (0, 1, 2, 5) or page.imagedepth > 1:
+    samples = page.samplesperpixel
+    known = page.sampleformat == 1 and page.bitspersample in (8, 16) and page.photometric in _CHANNELS and page.imagedepth == 1
+    if not known or not _CHANNELS[page.photometric] <= samples <= limits.SAMPLES:
         raise LimnerError(f"{name} is a TIFF of an unusual kind: save it as grey, RGB or CMYK with 8 or 16 bits per sample.")
+    tile = page.tilewidth * page.tilelength if page.is_tiled else 0
+    count = len(page.dataoffsets)
+    require(
+        tile <= max(max_pixels, 2**24) and page.size <= samples * max_pixels and len(page.databytecounts) == count,
+        f"{name} is damaged (its blocks are larger than the picture): copy or download it again.",
+    )
     return page
 
 
 def tiff_samples(page: Any, samples: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Rows of a page as they lie in the file, HWC -> colour HWC, and alpha HW where there is some."""
     samples = ~samples if page.photometric == 0 else samples  # white is zero
-    channels = {2: 3, 5: 4}.get(page.photometric, 1)
+    channels = _CHANNELS[page.photometric]
     alpha = samples[..., channels] if page.extrasamples and page.extrasamples[0] in (1, 2) else None
     samples = samples[..., :channels]
     if alpha is not None and page.extrasamples[0] == 1:
@@ -243,14 +311,17 @@ def tiff_samples(page: Any, samples: NDArray[Any]) -> tuple[NDArray[Any], NDArra
 
 def tiff_metadata(file: IO[bytes], page: Any, image: Image.Image | None) -> tuple[Metadata, int]:
     """What to keep beside the pixels, and the EXIF orientation; ``image`` is Pillow's view of the file, where it has one."""
-    if image is None:
-        image = Image.new("L", (1, 1))  # carries the metadata
-        image.format, image.info["icc_profile"] = "TIFF", page.iccprofile
-        if not page.parent.is_bigtiff:  # Pillow's EXIF parser knows classic TIFF only
-            file.seek(0)
-            with _header():
-                image.getexif().load_from_fp(file)
-    return _metadata(image)
+    if image is not None:
+        return _metadata(image)
+    image = Image.new("L", (1, 1))  # carries the metadata
+    image.format, image.info["icc_profile"] = "TIFF", page.iccprofile
+    described = {tag: page.tags.valueof(tag) for tag in (tags.XMP, tags.IPTC)}
+    image.info["xmp"] = described[tags.XMP]
+    if not page.parent.is_bigtiff:  # Pillow's EXIF parser knows classic TIFF only
+        file.seek(0)
+        with _header(), suppress(Exception):
+            image.getexif().load_from_fp(file)
+    return _metadata(image, described[tags.IPTC])
 
 
 def _unpremultiply(samples: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
@@ -260,157 +331,43 @@ def _unpremultiply(samples: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     return straight.astype(samples.dtype)
 
 
-def _metadata(image: Image.Image) -> tuple[Metadata, int]:
+def _metadata(image: Image.Image, iptc: object = None) -> tuple[Metadata, int]:
     """What to keep beside the pixels, and the EXIF orientation, 1 to 8."""
     orientation = 1
-    block: bytes | None = None
+    exif: bytes | None = None
     with _header(), suppress(Exception):  # cameras and editors write broken EXIF in many ways; the picture is as good without it
         original = image.getexif()
-        stored = original.get(_ORIENTATION)
+        stored = original.get(tags.ORIENTATION)
         orientation = int(stored) if stored is not None and stored in range(1, 9) else 1
-        block = _exif_block(original, set(original) & _TIFF_DESCRIPTIONS if image.format == "TIFF" else set(original))
+        exif = tags.true_exif(original, is_tiff=image.format == "TIFF")
     dpi = image.info.get("dpi")
     try:
         resolution = (float(dpi[0]), float(dpi[1])) if dpi else None
-    except (TypeError, ValueError, ZeroDivisionError, IndexError):
+    except (TypeError, ValueError, ZeroDivisionError, IndexError, OverflowError):
         resolution = None  # nonsense in the header; nothing depends on it
     if resolution and not all(0.5 <= value < 65_535 for value in resolution):
         resolution = None
     if resolution and orientation >= 5:
         resolution = resolution[::-1]
-    icc = image.info.get("icc_profile")
+    icc, comment = image.info.get("icc_profile"), image.info.get("comment")
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
+    xmp = xmp.encode("utf-8", "replace") if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else None
+    records = tags.iptc_of(image, iptc)
     return Metadata(
-        icc=icc if isinstance(icc, bytes) else None,
-        exif=block,
-        xmp=_STALE_XMP.sub(b"", xmp) if isinstance(xmp, bytes) else None,
+        icc=icc if isinstance(icc, bytes) and len(icc) <= limits.METADATA else None,
+        exif=_short(exif),
+        xmp=_sound(xmp),
+        iptc=_short(records),
+        comment=_short(comment) if isinstance(comment, bytes) else None,
         dpi=resolution,
         format=image.format,
+        lost=tags.too_long((("EXIF", exif), ("XMP", xmp), ("IPTC", records))),
     ), orientation
 
 
-def _exif_block(original: Image.Exif, tags: set[int]) -> bytes | None:
-    """These tags of IFD 0 and the IFDs below, upright; not IFD 1, which is the thumbnail of the photo."""
-    if not tags - {_ORIENTATION}:
-        return None
-    exif = Image.Exif()
-    exif.endian = original.endian  # maker notes have the byte order of the whole
-    for tag in tags:
-        exif[tag] = dict(original.get_ifd(tag)) if tag in (_EXIF_IFD, _GPS_IFD) else original[tag]
-    exif[_ORIENTATION] = 1
-    if _EXIF_IFD in tags:
-        details = exif[_EXIF_IFD]
-        if _INTEROP_IFD in details:
-            details[_INTEROP_IFD] = original.get_ifd(_INTEROP_IFD)
-        for tag in _PIXEL_DIMENSIONS:  # wrong once the picture is turned or made smaller
-            details.pop(tag, None)
-    return exif.tobytes()
+def _short(data: bytes | None) -> bytes | None:
+    return data if data and len(data) <= limits.METADATA else None
 
 
-# ---------------------------------------------------------------------------------------------------------------- writing
-
-
-def encode(samples: NDArray[Any], format: str, metadata: Metadata, quality: int) -> bytes:
-    """A whole file of HWC RGB(A), uint8 or, for PNG and TIFF, uint16; colours are in the profile of the metadata."""
-    if format == "PNG":
-        return _encode_png(samples, metadata)
-    if format == "TIFF":
-        return _encode_tiff(samples, metadata)
-    info = pil_info(metadata)
-    if format == "JPEG":  # one segment holds no more
-        info = {key: value for key, value in info.items() if key not in ("exif", "xmp") or len(value) < 65_500}
-    buffer = io.BytesIO()
-    try:  # speed: AVIF takes twice as long at its default of 6
-        Image.fromarray(samples).save(buffer, format, quality=quality, subsampling="4:4:4", speed=8, **info)
-    except (OSError, ValueError, KeyError) as error:  # KeyError: a Pillow built without this format
-        raise LimnerError(f"the {format} encoder refuses it ({error}): try .png.") from error
-    return buffer.getvalue()
-
-
-def pil_info(metadata: Metadata) -> dict[str, Any]:
-    """What there is of the metadata, under the names it has in Pillow's `info` and `save`."""
-    info = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp, "dpi": metadata.dpi}
-    return {key: value for key, value in info.items() if value}
-
-
-def _encode_png(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """8 or 16 bit RGB(A). The chunks of metadata are spliced in by hand: imagecodecs writes none."""
-    if samples.dtype == np.uint8:
-        buffer = io.BytesIO()
-        Image.fromarray(samples).save(buffer, "PNG", compress_level=3)
-        data = buffer.getvalue()
-    else:
-        import imagecodecs
-
-        data = bytes(imagecodecs.png_encode(np.ascontiguousarray(samples), 3))
-    chunks = png_metadata(metadata)
-    end_of_header = 8 + 25
-    return b"".join((data[:end_of_header], chunks, data[end_of_header:])) if chunks else data
-
-
-def png_metadata(metadata: Metadata) -> bytes:
-    """The chunks of a PNG file between its header and its pixels."""
-    chunks = b""
-    if metadata.icc:
-        chunks += png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc))
-    if metadata.dpi:
-        chunks += png_chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in metadata.dpi), 1))
-    if metadata.exif:
-        chunks += png_chunk(b"eXIf", metadata.exif.removeprefix(b"Exif\0\0"))
-    if metadata.xmp:
-        chunks += png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
-    return chunks
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def _encode_tiff(samples: NDArray[Any], metadata: Metadata) -> bytes:
-    """8 or 16 bit RGB(A) in strips, deflate with predictor. By hand: Pillow writes no 16-bit RGB, tifffile no EXIF."""
-    rows = tiff_strip_rows(samples[0])
-    strips = [tiff_strip(samples[top : top + rows]) for top in range(0, len(samples), rows)]
-    return b"".join((tiff_header(samples.shape, samples.dtype, metadata, [len(strip) for strip in strips]), *strips))
-
-
-def tiff_strip_rows(row: NDArray[Any]) -> int:
-    """How many rows, like this one, go into a strip."""
-    return max(1, 2**18 // row.nbytes)
-
-
-def tiff_strip(samples: NDArray[Any]) -> bytes:
-    """Rows of samples, HWC, as a strip: each as the difference from the one on its left, deflated."""
-    import imagecodecs
-
-    difference = samples.astype(samples.dtype.newbyteorder("<"))
-    difference[:, 1:] -= samples[:, :-1]
-    return bytes(imagecodecs.deflate_encode(difference.tobytes(), 6))
-
-
-def tiff_header(shape: tuple[int, ...], dtype: np.dtype[Any], metadata: Metadata, lengths: list[int]) -> bytes:
-    """All of a TIFF file before its strips, which have these lengths."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
-    height, width, channels = shape
-    exif = Image.Exif()
-    exif.load(metadata.exif or b"")
-    ifd = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-    for tag in set(exif) & _TIFF_DESCRIPTIONS:
-        ifd[tag] = exif.get_ifd(tag) if tag in (_EXIF_IFD, _GPS_IFD) else exif[tag]
-    details = exif.get_ifd(_EXIF_IFD)
-    if _INTEROP_IFD in details and (interop := exif.get_ifd(_INTEROP_IFD)):
-        ifd[_EXIF_IFD] = {**details, _INTEROP_IFD: interop}
-    rows = tiff_strip_rows(np.empty(shape[1:], dtype))
-    layout = {256: width, 257: height, 258: (8 * dtype.itemsize,) * channels, 259: 8, 262: 2, 277: channels, 278: rows, 317: 2}
-    layout |= {338: 2} if channels == 4 else {}
-    layout |= {282: metadata.dpi[0], 283: metadata.dpi[1], 296: 2} if metadata.dpi else {}
-    layout |= {tag: value for tag, value in ((_XMP_TAG, metadata.xmp), (34675, metadata.icc)) if value}
-    for tag, value in layout.items():
-        ifd[tag] = value
-    for tag, values in ((273, np.cumsum([0, *lengths[:-1]]).tolist()), (279, lengths)):
-        ifd.tagtype[tag] = 4  # LONG; Pillow adds where the strips begin to the offsets
-        ifd[tag] = tuple(values)
-    buffer = io.BytesIO()
-    ifd.save(buffer)
-    return buffer.getvalue()
+def _sound(xmp: bytes | None) -> bytes | None:
+    return tags.true_xmp(xmp) if xmp and len(xmp) <= limits.METADATA else None

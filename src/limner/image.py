@@ -7,8 +7,12 @@ does the way back, atomically. Styles only ever see `Picture.pixels`. How a file
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Collection
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -17,18 +21,21 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from limner import formats, icc
+from limner import encoding, formats, icc, limits, manifest
 from limner.errors import LimnerError
-from limner.files import replacing
-from limner.formats import SUFFIXES, WRITABLE, Metadata
+from limner.files import exists, replacing
+from limner.formats import BECOMES, SUFFIXES, WRITABLE, Metadata
 
 __all__ = [
+    "BECOMES",
     "DEFAULT_MAX_PIXELS",
     "SUFFIXES",
     "WRITABLE",
     "Metadata",
     "Picture",
     "Pixels",
+    "check_side",
+    "count_pixels",
     "decode",
     "encode",
     "find",
@@ -36,16 +43,21 @@ __all__ = [
     "flat",
     "from_float",
     "from_pil",
+    "from_pipe",
+    "is_own",
+    "left_behind",
     "read",
     "resized",
     "to_float",
     "to_pil",
+    "told_left_out",
+    "without_own",
     "write",
 ]
 
 Pixels: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-DEFAULT_MAX_PIXELS = 200_000_000
+DEFAULT_MAX_PIXELS = limits.PIXELS
 """Pictures with more pixels are refused before they are decoded: a few bytes can promise gigabytes (a decompression bomb)."""
 
 
@@ -91,12 +103,40 @@ def read(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) 
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise LimnerError(f"{path} cannot be opened ({error}): check the name and the disk.") from error
     with file:
-        return decode(file, str(path), max_pixels=max_pixels)
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISREG(mode):
+            return decode(file, str(path), max_pixels=max_pixels)
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            return decode(from_pipe(file, str(path)), str(path), max_pixels=max_pixels)
+    raise LimnerError(f"{path} is a device, not a picture: name a file.")
+
+
+def from_pipe(file: IO[bytes], name: str) -> io.BytesIO:
+    """All that comes out of a pipe, as a file in memory. Raises LimnerError where that is too much."""
+    data = io.BytesIO()
+    while part := file.read(1 << 20):
+        data.write(part)
+        if data.tell() > limits.PIPE:
+            raise LimnerError(f"{name} has given more than {limits.PIPE:,} bytes without an end: give a picture, or the name of its file.")
+    return data
+
+
+def count_pixels(path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> float:
+    """Pixels of a picture file, by its header; none where it cannot be read, infinitely many where only decoding tells."""
+    if not path.is_file():  # what comes out of a pipe comes once
+        return 0
+    try:
+        with path.open("rb") as file:
+            opened = formats.open_header(file, str(path), max_pixels)
+    except (LimnerError, OSError):  # whatever is wrong is told when it is read
+        return 0
+    return float("inf") if opened is None else opened.width * opened.height
 
 
 def decode(file: IO[bytes], name: str = "the picture", *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """What `read` does, from an open seekable file or `io.BytesIO`; `name` is for the messages and, by its suffix, for HEIC."""
-    return _upright(formats.read(file, name, max_pixels))
+    """What `read` does, from an open seekable file or `io.BytesIO`; `name` is for the messages."""
+    with formats.decoding(name):
+        return _upright(formats.read(file, name, max_pixels))
 
 
 def from_pil(image: Image.Image) -> Picture:
@@ -156,8 +196,7 @@ def encode(picture: Picture, suffix: str, *, strip: bool = False, quality: int =
         raise LimnerError(f"the suffix '{suffix}' is none of those that Limner writes, {', '.join(WRITABLE)}.")
     if not 1 <= quality <= 100:
         raise LimnerError(f"the quality must be between 1 and 100, not {quality}.")
-    if max(picture.pixels.shape[:2]) > formats.MAX_SIDE.get(format, 2**31):
-        raise LimnerError(f"{format} holds at most {formats.MAX_SIDE[format]} pixels a side: use .png or .tif.")
+    check_side(format, *picture.pixels.shape[:2])
     pixels: NDArray[Any] = picture.pixels
     alpha, metadata = picture.alpha, Metadata() if strip else picture.metadata
     if alpha is not None and format not in formats.WITH_ALPHA:
@@ -168,7 +207,18 @@ def encode(picture: Picture, suffix: str, *, strip: bool = False, quality: int =
     if format not in formats.WITH_16_BIT:
         pixels, alpha = _to_depth(pixels, np.uint8), None if alpha is None else _to_depth(alpha, np.uint8)
     samples = pixels if alpha is None else np.dstack((pixels, alpha))
-    return formats.encode(samples, format, metadata, quality)
+    return encoding.encode(samples, format, metadata, quality)
+
+
+def check_side(format: str, height: int, width: int) -> None:
+    """Raise LimnerError where a format, such as "JPEG", holds no picture of this size."""
+    if max(height, width) > formats.MAX_SIDE.get(format, 2**31):
+        raise LimnerError(f"{format} holds at most {formats.MAX_SIDE[format]} pixels a side: use .png or .tif.")
+
+
+def left_behind(metadata: Metadata, suffix: str) -> list[str]:
+    """Which of the metadata a file with this suffix has no room for."""
+    return encoding.left_behind(metadata, WRITABLE[suffix.lower()])
 
 
 def _over_white(pixels: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
@@ -191,7 +241,7 @@ def to_pil(picture: Picture) -> Image.Image:
     pixels = _to_depth(icc.from_srgb(picture.pixels, picture.metadata.icc), np.uint8)
     samples = pixels if picture.alpha is None else np.dstack((pixels, _to_depth(picture.alpha, np.uint8)))
     image = Image.fromarray(samples)
-    image.info.update(formats.pil_info(picture.metadata))
+    image.info.update(encoding.pil_info(picture.metadata))
     return image
 
 
@@ -268,8 +318,12 @@ def resized(samples: NDArray[Any], size: tuple[int, int], box: tuple[float, floa
     return rounded
 
 
-def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """All files below a folder with one of these lower-case suffixes, sorted; hidden ones left out, linked folders not entered."""
+def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES, left_out: Counter[str] | None = None) -> list[Path]:
+    """All files below a folder with one of these lower-case suffixes, sorted; hidden ones left out, linked folders not entered.
+
+    What Limner itself made is no photograph: folders of trainings below are not entered, and paintings that a manifest lists are left out.
+    `left_out` counts the other files by their suffixes. Pipes and devices are never found: opening one would wait for ever.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise LimnerError(f"{folder} is not a folder: name one that exists.")
@@ -277,8 +331,68 @@ def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES) -
     def unreadable(error: OSError) -> None:
         raise LimnerError(f"{error.filename} cannot be listed ({error.strerror}): check its access rights.") from error
 
-    found = []
+    found, painted, others = [], set[Path](), Counter[str]()
     for parent, folders, files in os.walk(folder, onerror=unreadable):
+        here = Path(parent)
+        if here != folder and _is_run(folders, files):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in suffixes]
-    return sorted(found)
+        if manifest.NAME in files:
+            painted |= _paintings(here, beside=here == folder)
+        for path in (here / name for name in files if not name.startswith(".")):
+            suffix = path.suffix.lower()
+            if suffix in suffixes and _is_ordinary(path):
+                found.append(path)
+            elif not is_own(path):
+                others[suffix or "without a suffix"] += 1
+    if left_out is not None:
+        left_out.update(others)
+    return sorted(path for path in found if path not in painted)
+
+
+def told_left_out(left_out: Counter[str]) -> str:
+    """What was left out of a folder, for people: "3 .mov, 1 .txt"."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
+
+
+def without_own(base: Path, paths: Iterable[Path]) -> list[Path]:
+    """Of paths below `base` those that `find` would find there."""
+    paths = list(paths)
+    folders = {folder for path in paths for folder in path.parents if folder.is_relative_to(base)}
+    runs, painted = set[Path](), set[Path]()
+    for folder in folders:
+        with suppress(OSError):
+            files = [each.name for each in folder.iterdir()]
+            if folder != base and _is_run(files, files):
+                runs.add(folder)
+        if (folder / manifest.NAME).is_file():
+            painted |= _paintings(folder, beside=folder == base)
+    return [path for path in paths if path not in painted and runs.isdisjoint(path.parents) and _is_ordinary(path)]
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is Limner's own record of its work."""
+    return path.name == manifest.NAME or (path.name.startswith("limner-manifest-") and path.suffix == ".jsonl")
+
+
+def _is_ordinary(path: Path) -> bool:
+    """A file; or what cannot be opened, which is told when it is read."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
+
+
+def _is_run(folders: list[str], files: list[str]) -> bool:
+    """Whether a folder with these in it is that of a training."""
+    return "config.toml" in files and ("checkpoints" in folders or "data.json" in files)
+
+
+def _paintings(folder: Path, *, beside: bool) -> set[Path]:
+    """The paintings that the manifest of a folder lists; with `beside`, those whose photographs lie in the same folder."""
+    try:
+        entries = manifest.parse(limits.read(folder / manifest.NAME, limits.TABLE).decode("ascii", "replace"), manifest.NAME)
+    except (LimnerError, OSError):  # told where it matters: when something is to be painted there
+        return set()
+    return {folder / entry.target for entry in entries.values() if not beside or exists(folder / entry.source)}

@@ -1,14 +1,17 @@
 """The manifest: what in an output folder was made from what, with which style and options. One JSON line for each finished painting."""
 
+import errno
 import json
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
-from limner.errors import LimnerError
-from limner.files import leftovers
+from limner import files, limits
+from limner.errors import LimnerError, require
 from limner.version import __version__
 
 NAME = "limner-manifest.jsonl"
@@ -56,10 +59,18 @@ def parse(text: str, name: str) -> dict[str, Entry]:
         try:
             table = json.loads(line)
             entry = Entry(**{key: value for key, value in table.items() if key in known})
-        except (ValueError, TypeError, AttributeError) as error:
+            if not _is_sound(entry):
+                raise ValueError("a value is of another type")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise LimnerError(f"{name} is damaged in line {number}: delete that line (its painting is then kept as it is).") from error
         entries[entry.target] = entry
     return entries
+
+
+def _is_sound(entry: Entry) -> bool:
+    texts = (entry.source, entry.target, entry.style, entry.weights, entry.limner)
+    numbers = all(type(number) is int for number in (entry.size, entry.mtime_ns))
+    return all(isinstance(text, str) for text in texts) and numbers and isinstance(entry.options, dict)
 
 
 class Record(Protocol):
@@ -82,19 +93,18 @@ class Manifest:
     entries: dict[str, Entry]
     """By target."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
         self.path = folder / NAME
         self._new_folder = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+b")
+            require(not self.path.exists() or self.path.is_file(), f"{self.path} is no ordinary file: give -o another folder.")
+            self._file = self.path.open("a+b", buffering=0)  # what does not fit onto the disk is told at once, and not once more at the end
         except OSError as error:
-            raise LimnerError(
-                f"{self.path} cannot be written ({error.strerror}): give -o another folder, or check access rights."
-            ) from error
+            raise self._unwritable(error) from error
         self._lock = Lock()
         try:
-            self._hold(folder)
+            self._hold(folder, tell)
             self.entries = parse(self._whole_lines().decode("ascii", "replace"), str(self.path))
         except BaseException:
             self._file.close()
@@ -102,43 +112,45 @@ class Manifest:
 
     def add(self, entry: Entry) -> None:
         """Put an entry on record, in one write. Where a program is killed in the middle of it, the torn line is dropped by the next."""
+        line = entry.line().encode("ascii")
         with self._lock:
-            self._file.write(entry.line().encode("ascii"))
-            self._file.flush()
+            try:
+                written = self._file.write(line)
+                if written < len(line):  # the disk is full: leave no half of a line before the next
+                    self._file.truncate(self._file.seek(0, os.SEEK_END) - written)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as error:
+                raise self._unwritable(error) from error
             self.entries[entry.target] = entry
 
     def close(self) -> None:
         if not self.entries:  # nothing was painted: leave nothing behind
-            self.path.unlink(missing_ok=True)
-            if self._new_folder and not any(self.path.parent.iterdir()):
-                self.path.parent.rmdir()
+            with suppress(OSError):  # what is there is told, or nobody's loss
+                self.path.unlink(missing_ok=True)
+                if self._new_folder and not any(self.path.parent.iterdir()):
+                    self.path.parent.rmdir()
         self._file.close()
 
-    def _hold(self, folder: Path) -> None:
-        try:
-            import fcntl
-        except ImportError:  # Windows: what another program is writing to cannot be deleted there
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LimnerError(f"Another Limner is painting into {folder}: wait until it is done, or give -o another folder.") from error
+    def _hold(self, folder: Path, tell: Callable[[str], None]) -> None:
+        free = files.lock(self._file.fileno())
+        require(free is not False, f"Another Limner is painting into {folder}: wait until it is done, or give -o another folder.")
+        if free is None and files.fcntl is not None:
+            tell(f"{folder} lies on a disk without locks: let no other Limner paint into it meanwhile.")
 
     def _whole_lines(self) -> bytes:
         """What is there; the torn line of a program that was killed is cut off."""
+        size = self._file.seek(0, os.SEEK_END)
+        require(size <= limits.TABLE, f"{self.path} has {size:,} bytes, more than a manifest has: give -o another folder.")
         self._file.seek(0)
-        data = self._file.read()
+        data = b"".join(iter(lambda: self._file.read(1 << 22), b""))
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             self._file.truncate(len(whole))
         return whole
 
-
-def clear_leftovers(folders: Iterable[Path]) -> None:
-    """Delete what killed programs have left half-written in output folders whose manifest this program holds."""
-    for folder in folders:
-        for path in leftovers(folder):
-            path.unlink(missing_ok=True)
+    def _unwritable(self, error: OSError) -> LimnerError:
+        reason = error.strerror or error
+        return LimnerError(f"{self.path} cannot be written ({reason}): give -o another folder, or check access rights and free space.")
 
 
 def missing(

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 @contextmanager
 def bar(total: int, what: str, *, shown: bool = True) -> Iterator[Callable[[], None]]:
     """Call what it gives whenever one of ``total`` is done. ``what`` is their name, in the plural."""
-    if not (shown and total and sys.stderr.isatty()):
+    if not (shown and total and sys.stderr is not None and sys.stderr.isatty()):
         yield lambda: None
         return
     from rich.console import Console

@@ -7,9 +7,7 @@ Instance norm stays in float: it divides by a deviation of the very picture at h
 import contextlib
 import importlib.util
 import logging
-import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import card, gallery, runtimes
+from limner import card, files, gallery, privacy, runtimes
 from limner.errors import LimnerError, require
-from limner.files import replacing
 from limner.sources import Source, open_source
 
 logger = logging.getLogger("limner")
@@ -73,6 +70,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
     if any(importlib.util.find_spec(package) is None for package in ("nncf", "onnx", "onnxruntime")):
         raise LimnerError("Quantizing needs the extra packages of limner[int8]: pip install 'limner[int8]'.")
     require(out.suffix == ".onnx", f"A style file ends in .onnx, which {out} does not: give it that ending.")
+    files.check_place(out)
     path = gallery.find(style)
     about = card.read(path)
     require(not about.quantized, f"{path} computes in int8 already: give the file that it was made from.")
@@ -81,8 +79,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
     require(len(photographs) >= 4, f"There are too few pictures in {options.photos}: give at least 4, better 64.")
     split = len(photographs) * 3 // 4
     model = _quantized(path, photographs[:split])
-    with tempfile.TemporaryDirectory(prefix="limner-") as folder:
-        trial = Path(folder) / "style.onnx"
+    with files.trial() as trial:
         trial.write_bytes(_with_card(model, about))
         distance = measure(path, trial, photographs[split:])
     if not (distance.mean <= options.tolerance and distance.worst <= WORST * options.tolerance):
@@ -90,7 +87,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
             f"In int8 {path} would paint too differently: {distance}; {options.tolerance:g} and {WORST * options.tolerance:g} are allowed. "
             "Keep the file as it is, or raise --tolerance."
         )
-    with replacing(out) as beside:
+    with files.replacing(out) as beside:
         beside.write_bytes(_with_card(model, replace(about, tier=_tier(out, about), quantized=str(distance))))
     return distance
 
@@ -137,8 +134,7 @@ def _read(source: Source, number: int, size: int) -> NDArray[np.uint8] | None:
 
 
 def _quantized(path: Path, photographs: list[NDArray[np.float32]]) -> Any:
-    # Before the import: without it, nncf would report to its makers that it is used.
-    os.environ.setdefault("NNCF_CI", "1")
+    privacy.mute_openvino()
     import nncf
     import onnx
 

@@ -61,7 +61,9 @@ class RayBatch(Batch):
         self._target, folder = open_store(out)
         self._into = folder if into_table else None
         if not remote:
-            return plan.plan([Path(name).absolute() for name in inputs], folder, self.style.card.name, self.options.format), folder
+            return plan.plan(
+                [Path(name).absolute() for name in inputs], folder, self.style.card.name, self.options.format, self.tell
+            ), folder
         require(len(inputs) == 1, f"{remote[0]} cannot be painted together with other inputs: name it alone.")
         self._source, path = open_store(inputs[0])
         found = self._find(self._source, path, folder)
@@ -95,6 +97,10 @@ class RayBatch(Batch):
         self._painted = self._target.find(folder)
         return StoreManifest(self._target, folder, self._painted)
 
+    def clear(self) -> None:
+        if self._target is None or self._target.is_local:
+            super().clear()
+
     def stat(self, job: Job) -> tuple[int, int]:
         return super().stat(job) if self._source is None else self._there.get(job.source, (0, 0))
 
@@ -115,10 +121,10 @@ class RayBatch(Batch):
                     yield Result(job, "failed", LimnerError(row["error"]))
                 else:
                     self.record(job)
-                    yield Result(job, "painted")
+                    yield Result(job, "painted", lost=tuple(row["lost"].splitlines()))
 
     def _dataset(self, jobs: Sequence[Job]) -> ray.data.Dataset:
-        """Rows with `target`, `error` (a sentence, or empty) and `fatal` (whether no picture can be painted)."""
+        """Rows with `target`, `error` (a sentence, or empty), `fatal` (whether no picture can be painted) and `lost` (lines)."""
         gpu = self.options.device == "gpu"
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU" if gpu else "CPU", 0) >= 1]
         # One actor for each machine, or GPU: the engine takes all cores. One core is left for Ray's own tasks, which read.
@@ -202,8 +208,8 @@ class _Actor:
     def __call__(self, rows: Rows) -> Rows:
         jobs, lines = self._jobs(rows)
         if self._error:
-            return {"target": [""], "error": [self._error], "fatal": [True]}
-        results = list(pipeline(jobs, self._painter.read, self._painter.paint, self._painter.write))
+            return {"target": [""], "error": [self._error], "fatal": [True], "lost": [""]}
+        results = list(pipeline(jobs, self._painter.read, self._painter.paint, self._write))
         if isinstance(self._painter, _TablePainter):
             try:
                 self._painter.put(lines)
@@ -213,7 +219,12 @@ class _Actor:
             "target": [result.job.target.as_posix() for result in results],
             "error": [str(result.error or "") for result in results],
             "fatal": [False] * len(results),
+            "lost": ["\n".join(result.lost) for result in results],
         }
+
+    def _write(self, job: Job, painted: tuple[image.Picture | None, tuple[str, ...]]) -> tuple[str, ...]:
+        self._painter.write(job, painted[0])
+        return painted[1]
 
     def _jobs(self, rows: Rows) -> tuple[list[Job], dict[Path, str]]:
         """And the line of the manifest for each target."""
@@ -240,10 +251,14 @@ class _StorePainter(Painter):
         """Files that came in a table."""
 
     def read(self, job: Job) -> image.Picture:
+        return self._whole(job)
+
+    def _whole(self, job: Job) -> image.Picture:
         return self.sized(image.decode(io.BytesIO(self._bytes(job)), str(job.source), max_pixels=self.options.max_pixels))
 
     def write(self, job: Job, painted: image.Picture | None) -> None:
-        assert painted is not None
+        if painted is None:
+            return
         if self.is_photograph(painted, job.target.suffix):
             data = self._bytes(job)
         else:

@@ -4,9 +4,9 @@ PNG can only be read whole (each row needs the one before it, and no library han
 formats, and TIFF files that are one compressed block, stored turned, or with alpha: these lie in memory with 3 to 8 bytes a pixel.
 """
 
-import os
-import secrets
+import shutil
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import formats, icc, image
+from limner import encoding, formats, icc, image, kinds, tags
 from limner.errors import LimnerError
 from limner.files import replacing
 from limner.formats import Metadata
@@ -41,10 +41,10 @@ class Source:
 
 def size_in_rows(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> tuple[int, int] | None:
     """Height and width of a picture that can be read row by row; None for others, and for what cannot be opened."""
-    if path.suffix.lower() not in (".tif", ".tiff") or not path.is_file():
+    if not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, formats.decoding(str(path)):
             source = _tiff(file, str(path), max_pixels)
     except (LimnerError, OSError):  # whatever is wrong is told when it is read
         return None
@@ -54,9 +54,10 @@ def size_in_rows(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> t
 @contextmanager
 def reading(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> Iterator[Source]:
     """Open a picture. Raises LimnerError for whatever is wrong with the file."""
-    if path.suffix.lower() in (".tif", ".tiff") and path.is_file():
+    if path.is_file():
         with path.open("rb") as file:
-            source = _tiff(file, str(path), max_pixels)
+            with formats.decoding(str(path)):
+                source = _tiff(file, str(path), max_pixels)
             if source is not None:
                 yield source
                 return
@@ -71,17 +72,16 @@ def of(picture: image.Picture) -> Source:
 
 def _tiff(file: IO[bytes], name: str, max_pixels: int) -> Source | None:
     """None for what must be read whole."""
-    if os.fstat(file.fileno()).st_size == 0:
+    if formats.told_by(file, name) != "TIFF":
         return None
-    opened = formats.open_header(file, name, max_pixels)
-    if opened is not None and opened.format != "TIFF":
+    opened, which = formats.open_header(file, name, max_pixels), kinds.tiff_page(file, name)
+    if not which.is_first:
         return None
-    with formats.decoding(name):
-        try:
-            page = formats.tiff_page(file, name, max_pixels)
-        except LimnerError:
-            return None  # Pillow may read it
-        metadata, orientation = formats.tiff_metadata(file, page, opened)
+    try:
+        page = formats.tiff_page(file, name, which, max_pixels)
+    except LimnerError:
+        return None  # Pillow may read it
+    metadata, orientation = formats.tiff_metadata(file, page, opened)
     blocks = len(page.dataoffsets)
     if orientation != 1 or page.extrasamples or page.planarconfig != 1 or (blocks == 1 and not page.is_contiguous):
         return None
@@ -93,7 +93,8 @@ def _tiff(file: IO[bytes], name: str, max_pixels: int) -> Source | None:
             samples = _stored_rows(page, file, start, stop)
             return np.ascontiguousarray(icc.to_srgb(_colour(page, samples), metadata.icc)[0])
 
-    return Source(page.imagelength, page.imagewidth, first.dtype, replace(metadata, icc=profile), rows)
+    lost = (*metadata.lost, *([formats.only_first(which.pages, "pages")] if which.pages > 1 else []))
+    return Source(page.imagelength, page.imagewidth, first.dtype, replace(metadata, icc=profile, lost=lost), rows)
 
 
 def _colour(page: Any, samples: NDArray[Any]) -> NDArray[Any]:
@@ -161,30 +162,27 @@ def _in_memory(path: Path, source: Source, strip: bool, quality: int) -> Iterato
 @contextmanager
 def _tiff_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Callable[[Pixels], None]]:
     """Strips go into a file of their own first: a reader wants to know how long they are before they come."""
-    rows = formats.tiff_strip_rows(np.empty((source.width, 3), source.dtype))
-    strips, lengths, left = path.with_name(f".{secrets.token_hex(8)}.tmp"), [], np.empty((0, source.width, 3), source.dtype)
-    try:
-        with strips.open("wb") as file:
+    rows = encoding.tiff_strip_rows(np.empty((source.width, 3), source.dtype))
+    lengths, left = [], np.empty((0, source.width, 3), source.dtype)
+    with tempfile.TemporaryFile(dir=path.parent) as strips:  # gone with the program, even if it is killed
 
-            def put(pixels: Pixels, last: bool = False) -> None:
-                nonlocal left
-                left = np.concatenate([left, pixels])
-                while len(left) >= rows or (last and len(left)):
-                    data = formats.tiff_strip(left[:rows])
-                    lengths.append(len(data))
-                    file.write(data)
-                    left = left[rows:]
+        def put(pixels: Pixels, last: bool = False) -> None:
+            nonlocal left
+            left = np.concatenate([left, pixels])
+            while len(left) >= rows or (last and len(left)):
+                data = encoding.tiff_strip(left[:rows])
+                lengths.append(len(data))
+                strips.write(data)
+                left = left[rows:]
 
-            yield put
-            put(left[:0], last=True)
+        yield put
+        put(left[:0], last=True)
         if sum(lengths) > 4e9:
             raise LimnerError("A TIFF file holds at most 4 GB: write a PNG, or make the picture smaller with --max-size.")
-        with path.open("wb") as whole, strips.open("rb") as parts:
-            whole.write(formats.tiff_header((source.height, source.width, 3), source.dtype, metadata, lengths))
-            while data := parts.read(2**22):
-                whole.write(data)
-    finally:
-        strips.unlink(missing_ok=True)
+        strips.seek(0)
+        with path.open("wb") as whole:
+            whole.write(encoding.tiff_header((source.height, source.width, 3), source.dtype, metadata, lengths))
+            shutil.copyfileobj(strips, whole, 2**22)
 
 
 @contextmanager
@@ -193,7 +191,7 @@ def _png_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Callab
     packer, before = zlib.compressobj(3), np.zeros((1, source.width * 3 * source.dtype.itemsize), np.uint8)
     with path.open("wb") as file:
         header = struct.pack(">IIBBBBB", source.width, source.height, 8 * source.dtype.itemsize, 2, 0, 0, 0)
-        file.write(b"\x89PNG\r\n\x1a\n" + formats.png_chunk(b"IHDR", header) + formats.png_metadata(metadata))
+        file.write(b"\x89PNG\r\n\x1a\n" + tags.chunk(b"IHDR", header) + encoding.png_metadata(metadata))
 
         def put(pixels: Pixels) -> None:
             nonlocal before
@@ -203,7 +201,7 @@ def _png_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Callab
             up[:, 0], up[:, 1:] = 2, lines[1:] - lines[:-1]
             before = lines[-1:]
             if data := packer.compress(up.tobytes()):
-                file.write(formats.png_chunk(b"IDAT", data))
+                file.write(tags.chunk(b"IDAT", data))
 
         yield put
-        file.write(formats.png_chunk(b"IDAT", packer.flush()) + formats.png_chunk(b"IEND", b""))
+        file.write(tags.chunk(b"IDAT", packer.flush()) + tags.chunk(b"IEND", b""))

@@ -7,19 +7,25 @@ shuffles sets far larger than memory as well as small ones, and the same number 
 from __future__ import annotations
 
 import io
+import logging
+import math
 import tarfile
+import zipfile
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate, groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import formats, image
-from limner.errors import LimnerError
+from limner import formats, image, limits
+from limner.errors import LimnerError, require
+
+logger = logging.getLogger("limner")
 
 FILMS = frozenset((".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v"))
 """Lower-case suffixes of films; reading them needs PyAV, the extra `video`."""
@@ -63,7 +69,10 @@ def open_source(path: Path, *, domain: str = "", every: float = 1.0) -> Source:
     if not path.is_dir():
         return _open_file(path, path.name, domain, every)
     parts: list[Source] = []
-    found = image.find(path, image.SUFFIXES | FILMS | {".npz", ".tar"})
+    left_out = Counter[str]()
+    found = image.find(path, image.SUFFIXES | FILMS | {".npz", ".tar"}, left_out)
+    if left_out:
+        logger.warning("left out of %s, not known as pictures: %s", path, image.told_left_out(left_out))
     for pictures, files in groupby(found, key=lambda file: file.suffix.lower() in image.SUFFIXES):
         if pictures:
             parts.append(Pictures(path, list(files)))
@@ -84,6 +93,8 @@ def _open_file(path: Path, name: str, domain: str, every: float) -> Source:
         raise LimnerError(f"{path} does not exist: check the name and the folder.")
     if suffix in image.SUFFIXES:
         return Pictures(path.parent, [path])
+    with formats.decoding(str(path)):
+        limits.open_file(path).close()  # no pipe, which would be waited for
     if suffix in FILMS:
         return Film(path, name, every)
     if suffix == ".npz":
@@ -118,18 +129,27 @@ class Npz:
 
     def __init__(self, path: Path, name: str, domain: str) -> None:
         self.path, self.name = path, name
-        with formats.decoding(str(path)), path.open("rb") as data, np.load(data, allow_pickle=False) as file:
-            arrays = sorted(file.files)
+        with formats.decoding(str(path)), zipfile.ZipFile(path) as file:
+            arrays = sorted(name.removesuffix(".npy") for name in file.namelist())
             if domain not in arrays and "images" not in arrays:
                 if {"a", "b"} <= set(arrays):
                     raise LimnerError(f"{path} holds the two domains a and b: say which of them is wanted.")
-                held = ", ".join(arrays) or "nothing"
+                held = ", ".join(arrays[:10]) or "nothing"
                 raise LimnerError(f"{path} holds {held}: it must hold an array `images`, or the two arrays `a` and `b`.")
             self.array = domain if domain in arrays else "images"
-            self.images: NDArray[np.uint8] = file[self.array]
-        shape, dtype = self.images.shape, self.images.dtype
-        if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not self.images.size:
-            raise LimnerError(f"The array `{self.array}` of {path} is {dtype} {shape}: it must be uint8 [N, height, width, 3].")
+            with file.open(f"{self.array}.npy") as packed:
+                shape, in_rows, dtype = _npy_header(packed)
+                if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not math.prod(shape):
+                    raise LimnerError(f"The array `{self.array}` of {path} is {dtype} {shape}: it must be uint8 [N, height, width, 3].")
+                most = min(limits.ARRAY, limits.memory() / 2)
+                require(
+                    math.prod(shape) <= most,
+                    f"{path} holds {math.prod(shape) / 1e9:,.1f} GB of pictures, more than the {most / 1e9:.1f} GB that fit into memory: "
+                    "put them into a folder or tar shards.",
+                )
+                self.images: NDArray[np.uint8] = np.empty(shape[::-1] if not in_rows else shape, np.uint8)
+                _fill(self.images, packed)
+                self.images = self.images if in_rows else self.images.T
         self.images.setflags(write=False)
 
     def __len__(self) -> int:
@@ -143,6 +163,27 @@ class Npz:
         return f"{self.name}#{self.array}/{n}"
 
 
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """(shape, whether its last axis is contiguous, dtype) of a .npy file; nothing of it is unpickled or laid into memory."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read(file)
+    if any(side < 0 for side in shape):
+        raise ValueError("its shape is negative")
+    return shape, not in_columns, dtype
+
+
+def _fill(array: NDArray[np.uint8], file: IO[bytes]) -> None:
+    data = array.reshape(-1)
+    at = 0
+    while at < data.size:
+        part = file.read(min(data.size - at, 1 << 24))
+        if not part:
+            raise ValueError("it ends before its last picture")
+        data[at : at + len(part)] = np.frombuffer(part, np.uint8)
+        at += len(part)
+
+
 class Film:
     """Frames of a film: the first, and one `every` so many seconds after it."""
 
@@ -152,7 +193,14 @@ class Film:
         self.path, self.name, self.every = path, name, every
         with _film(path, str(path)) as (container, stream):
             self.first = float((stream.start_time or 0) * stream.time_base)
-            self.count = int((_last_time(container, stream) - self.first + _CLOCK) / every) + 1
+            length = _last_time(container, stream) - self.first
+            # Even a still picture takes some bytes a second; a film that says it lasts for years would be listed name by name.
+            require(
+                length <= max(3600.0, float(path.stat().st_size)) and length / every < limits.MEMBERS,
+                f"{path} says that it lasts {length:,.0f} seconds, which is not possible, or too many frames: copy or download it again, "
+                "or take fewer of them (--every).",
+            )
+            self.count = int((length + _CLOCK) / every) + 1
 
     def __len__(self) -> int:
         return self.count
@@ -224,7 +272,9 @@ class Shard:
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         with formats.decoding(str(path)), tarfile.open(path, "r:") as tar:
-            files = {member.name: (member.offset_data, member.size) for member in tar if member.isreg() and not member.issparse()}
+            files = {
+                member.name: (member.offset_data, member.size) for member in _members(tar, path) if member.isreg() and not member.issparse()
+            }
         self.members = [(member, *files[member]) for member in _pictures_of_samples(list(files))]
         if not self.members:
             raise LimnerError(f"There are no pictures in {path}: name a tar that holds some.")
@@ -235,6 +285,7 @@ class Shard:
     def __getitem__(self, n: int) -> NDArray[np.uint8]:
         member, offset, size = self.members[n]
         name = f"{self.path}/{member}"
+        require(size <= limits.PIPE, f"{name} has {size:,} bytes, more than the {limits.PIPE:,} of a picture in an archive: leave it out.")
         with formats.decoding(name), self.path.open("rb") as file:
             file.seek(offset)
             data = file.read(size)
@@ -242,6 +293,17 @@ class Shard:
 
     def key(self, n: int) -> str:
         return f"{self.name}/{self.members[n][0]}"
+
+
+def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Headers of an archive, which is read once; a member that claims to be larger than the archive ends it."""
+    whole = path.stat().st_size
+    for count, member in enumerate(tar):
+        require(count < limits.MEMBERS, f"{path} has more than {limits.MEMBERS:,} members: divide it.")
+        if member.isreg() and member.offset_data + member.size > whole:
+            raise ValueError(f"{member.name} ends after the archive")
+        tar.members = []  # type: ignore[attr-defined]  # each would be kept for ever
+        yield member
 
 
 def _pictures_of_samples(names: list[str]) -> list[str]:

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from functools import cache
+from dataclasses import replace
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import blend, card, enlarge, gallery, image, rows, runtimes, tiles
+from limner import blend, card, enlarge, files, gallery, image, limits, rows, runtimes, tiles, tone
 from limner.card import WorkingSize
 from limner.errors import LimnerError
 
@@ -26,7 +27,11 @@ BORDER = 16
 strokes (a sixth to a quarter less contrast in the outermost six pixels): that is cut off again."""
 
 WHOLE = 4_000_000
-"""Pixels up to which a picture is painted at once (about 1 GB of memory with the bundled styles); larger ones in bands."""
+"""Pixels up to which a picture is painted at once (about 1 GB of memory with the bundled styles); larger ones in bands. Counted are those
+that the network sees: with the borders, a picture of 1,000,000 x 4 pixels has ten times as many as of its own."""
+
+EACH = 250
+"""Bytes of memory that a pixel takes in a picture painted at once, about, with the bundled styles."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -50,6 +55,11 @@ class Style:
         self._runtime, self._device, self._precision = runtime, device, precision
         self._engine: runtimes.Engine | None = None
         self._stages: Stages | None = None
+        self._each: float | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, which may work in another folder: engines are opened anew there."""
+        return {**vars(self), "path": self.path.absolute(), "_engine": None, "_stages": None}
 
     def __repr__(self) -> str:
         return f"Style({self.card.name!r})"
@@ -92,6 +102,11 @@ class Style:
             painted = self.paint(image.read(source), strength=strength, keep_colors=keep_colors, working_size=working_size)
             image.write(painted, target)
             return str(target) if isinstance(picture, str) else target
+        if not hasattr(picture, "getbands"):  # of a PIL image; Pillow itself is not imported for this
+            raise LimnerError(
+                f"A {type(picture).__name__} is nothing that a style paints: give a path, a PIL image (bytes and open files: "
+                "PIL.Image.open), or an array of uint8 or uint16 (tensors: height x width x 3, .numpy())."
+            )
         opened = image.from_pil(picture)
         return image.to_pil(self.paint(opened, strength=strength, keep_colors=keep_colors, working_size=working_size))
 
@@ -168,18 +183,26 @@ class Style:
                 painted[done : done + len(band)] = band
                 done += len(band)
             return painted
+        height = len(pixels)
+        if wanted := tone.rows_wanted(pixels, height):
+            pixels = np.concatenate([pixels, tone.below(pixels[-tone.GAP - 1 :], wanted)])
         if pixels.dtype == np.uint8:
-            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0])
-        return image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)
+            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0, :height])
+        painted: Pixels = image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)[:height]
+        return painted
 
     def in_bands(self, height: int, width: int, working_size: WorkingSize | None = None) -> bool:
         """Whether a picture of this size is a large one, and is painted in bands of rows."""
         size = self._size(height, width, working_size)
-        return height * width > WHOLE and (size != (height, width) or self._network_in_bands(height, width))
+        return self._seen(height, width) > WHOLE and (size != (height, width) or self._network_in_bands(height, width))
+
+    def _seen(self, height: int, width: int) -> int:
+        """Pixels that the network sees of a picture."""
+        return math.prod(self._frame(height, width).whole)
 
     def _network_in_bands(self, height: int, width: int) -> bool:
         """Whether the network goes over the picture in bands (``limner.tiles``), by OpenVINO on the CPU. What cannot be cut does not."""
-        if height * width <= WHOLE or self._runtime not in ("auto", "openvino") or self._device == "gpu":
+        if self._seen(height, width) <= WHOLE or self._runtime not in ("auto", "openvino") or self._device == "gpu":
             return False
         try:
             self._cut()
@@ -208,13 +231,43 @@ class Style:
             tell(0.5 + done / source.height / 2)
 
     def _network_bands(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+        height = source.height
+        with closing(self._network_bands_of(self._with_reference(source), tell)) as painted:
+            for band in painted:
+                yield band[:height]
+                height -= len(band)
+                if height <= 0:
+                    return
+
+    def _with_reference(self, source: rows.Source) -> rows.Source:
+        """A picture with a tone reference below it, where it needs one."""
+        tops = np.linspace(0, max(source.height - 8, 0), min(64, source.height)).astype(int)
+        sample = np.concatenate([source.rows(int(top), min(int(top) + 8, source.height)) for top in tops])
+        wanted = tone.rows_wanted(sample, source.height)
+        if not wanted:
+            return source
+        more = tone.below(source.rows(max(source.height - tone.GAP - 1, 0), source.height), wanted)
+
+        def get(start: int, stop: int) -> Pixels:
+            own = [source.rows(start, min(stop, source.height))] if start < source.height else []
+            return np.concatenate([*own, more[max(start - source.height, 0) : max(stop - source.height, 0)]])
+
+        return replace(source, height=source.height + len(more), rows=get, picture=None)
+
+    def _network_bands_of(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
+        limits.painting(
+            tiles.memory(self._cut(), frame),
+            f"A picture of {source.width} x {source.height} pixels",
+            "it is too wide; turn it upright, cut it, or make it smaller with --max-size.",
+        )
         with closing(tiles.paint(self._cut(), photo, frame, tell)) as painted:
             while True:
                 with _failing(source.height, source.width):
                     band = next(painted, None)
                 if band is None:
                     return
+                runtimes.check_range(self.path, float(np.abs(band - band.clip(0, 1)).mean()))
                 yield image.from_float(band, source.dtype)
 
     def estimate(self, height: int, width: int, working_size: WorkingSize | None = None) -> tuple[float, float, float]:
@@ -251,10 +304,19 @@ class Style:
         for axis in axes:
             side = photo.shape[axis]
             more[axis], own[axis] = (BORDER, BORDER + self._padding(side)), slice(BORDER, BORDER + side)
-        padded = np.pad(photo, more, mode="reflect")
         height, width = (photo.shape[axis] for axis in axes)
+        self._check_memory(height, width)
+        padded = np.pad(photo, more, mode="reflect")
         with _failing(height, width):
             return engine(padded)[tuple(own)]  # type: ignore[return-value]
+
+    def _check_memory(self, height: int, width: int) -> None:
+        """Of a picture that is painted at once. Engines without bands may take half of what the machine has."""
+        if self._each is None:
+            self._each = EACH if gallery.holds(self.path) else max(4 * runtimes.cost(self.path), EACH)
+        pixels = self._seen(height, width)
+        most = limits.PAINTING if pixels <= WHOLE else max(limits.PAINTING, limits.memory() / 2)
+        limits.painting(pixels * self._each, f"A picture of {width} x {height} pixels", "make it smaller with --max-size, or cut it.", most)
 
     def _padding(self, side: int) -> int:
         """What ``side``, with its borders, lacks to a size that the network takes."""
@@ -294,7 +356,15 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-_loaded = cache(load)
+@lru_cache(maxsize=8)
+def _loaded(style: str, stamp: tuple[int, ...]) -> Style:
+    """``stamp`` tells one file from another that has taken its place."""
+    return load(style)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @overload
@@ -321,14 +391,15 @@ def stylize(
     keep_colors: bool = False,
     working_size: WorkingSize | None = None,
 ) -> "Image.Image | Path | str | NDArray[Any]":
-    """Paint one picture: ``load(style)(picture, ...)`` in one call. Styles stay open for the next call."""
-    return _loaded(style)(picture, strength=strength, keep_colors=keep_colors, working_size=working_size)
+    """Paint one picture: ``load(style)(picture, ...)`` in one call. Styles stay open for the next call, until their file is replaced."""
+    loaded = _loaded(style, _stamp(gallery.find(style or gallery.default())))
+    return loaded(picture, strength=strength, keep_colors=keep_colors, working_size=working_size)
 
 
 def default_output(picture: Path, style_name: str, format: str | None = None) -> Path:
     """``photo.starry-night.jpg`` beside ``photo.jpg``, with another suffix where a ``format`` ("png") is asked for.
 
-    Formats that Limner reads but does not write become PNG.
+    Formats that Limner reads but does not write become PNG. A name that would be too long is shortened.
     """
-    suffix = f".{format}" if format else picture.suffix if picture.suffix.lower() in image.WRITABLE else ".png"
-    return picture.with_name(f"{picture.stem}.{style_name}{suffix}")
+    suffix = picture.suffix if picture.suffix.lower() in image.WRITABLE else image.BECOMES.get(picture.suffix.lower(), ".png")
+    return picture.with_name(files.shortened(picture.stem, f".{style_name}.{format}" if format else f".{style_name}{suffix}"))

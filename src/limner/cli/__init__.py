@@ -1,10 +1,9 @@
 """The command line. Nothing heavy is imported before it is known what is wanted."""
 
 import importlib
-import io
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +11,8 @@ from cyclopts import App, CycloptsError, Parameter
 
 from limner.batch import Options
 from limner.cli.application import call
-from limner.cli.console import complain, need_torch, say
-from limner.errors import LimnerError
+from limner.cli.console import complain, need_torch, prepare_streams, say
+from limner.errors import LimnerError, require
 from limner.gallery import Tier
 from limner.version import __version__
 
@@ -22,7 +21,7 @@ app = App(
     help="Turns photographs into paintings, and trains new styles.",
     version=__version__,
     help_format="markdown",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), consume_multiple=True),
 )
 LATER = {
     "sheet": "Lay photographs and what every style makes of them side by side on one sheet.",
@@ -32,6 +31,9 @@ LATER = {
     "train": "Train a style of your own: `limner train --help` lists the methods.",
 }
 """Commands with modules of their own, imported when they are asked for: their options bring NumPy, Pillow or torch along."""
+
+PIPED = "\0"
+"""Stands for - while words are parsed, where it would be an option without a name. No word can be it: the system ends words with it."""
 
 Flat = Annotated[Options, Parameter(name="*")]
 
@@ -43,16 +45,20 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
     Parameters
     ----------
     inputs
-        Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'.
+        Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'; - is a picture from standard input.
     out
-        Where to write: a file for a single picture, else a folder. By default beside the photograph, as photo.starry-night.jpg.
+        Where to write: a file for a single picture, else a folder; - is standard output. By default beside the photograph, as
+        photo.starry-night.jpg.
     """
     from limner import batch, progress
 
+    if PIPED in (*inputs, out):
+        return _pipe(inputs, out, options)
     work = batch.open_batch(inputs, out, options, complain)
     several = len(work.jobs) > 1
     count = {"painted": 0, "skipped": 0, "failed": 0}
     errors = []
+    lost: dict[str, list[str]] = {}
     with (
         progress.bar(len(work), "pictures", shown=several) as advance,
         progress.percent(shown=not several) as work.watch,
@@ -63,6 +69,8 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
                 count[result.outcome] += 1
                 if result.outcome != "skipped":
                     advance()
+                for what in result.lost:
+                    lost.setdefault(what, []).append(str(result.job.source))
                 if result.error is None:
                     say(str(result.job.target))
                 else:
@@ -72,11 +80,30 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
             results.close()
             complain("stopped; what is painted is kept, and the same command goes on.")
             return 130
+    for what, names in lost.items():
+        more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+        complain(f"not in the painting{'s' if len(names) > 1 else ''} of {', '.join(names[:3])}{more}: {what}.")
     if several:
         complain(", ".join(f"{number:,} {outcome}" for outcome, number in count.items()) + (":" if errors else "."))
         for sentence in errors:
             complain(sentence)
     return 2 if errors else 0
+
+
+def _pipe(inputs: list[str], out: str | None, options: Options) -> int:
+    from limner import pipes
+
+    inputs, out = ["-" if name == PIPED else name for name in inputs], "-" if out == PIPED else out
+    require(len(inputs) == 1, "- is a single picture: name no other beside it.")
+    require(out is not None, "Where to write is not known of a picture from a pipe: give -o a file, or - for standard output.")
+    require(inputs[0] != "-" or not sys.stdin.isatty(), "Nothing is piped into standard input: cat photo.jpg | limner apply - -o -.")
+    require(out != "-" or not sys.stdout.isatty(), "A terminal shows no pictures: lead standard output into a file, or give -o its name.")
+    lost = pipes.paint(inputs[0], str(out), options, sys.stdin.buffer, sys.stdout.buffer, complain)
+    for what in lost:
+        complain(f"not in the painting: {what}.")
+    if out != "-":
+        say(str(out))
+    return 0
 
 
 @app.command
@@ -95,7 +122,8 @@ def styles(name: str = "", *, tier: Tier = "standard", names: bool = False) -> i
     from limner import card, gallery
 
     if names:
-        say("\n".join(gallery.names()))
+        for each in gallery.names():
+            say(each)
     elif name:
         _show_card(card.read(gallery.find(name, tier)))
     else:
@@ -117,7 +145,7 @@ def _show_card(card: Any) -> None:
         "int8": card.quantized,
         "licence": card.licence,
         "authors": card.authors,
-        "trained on": "\n".join(card.trained_on),
+        "trained on": card.trained_on,
         "steps": f"{card.steps:,}",
         "recipe": card.recipe,
         "parameters": f"{card.parameters:,}",
@@ -128,8 +156,9 @@ def _show_card(card: Any) -> None:
         "limner": card.limner_version,
     }
     for name, value in facts.items():
-        if value:
-            say(f"  {name:16}" + value.replace("\n", "\n" + 18 * " "))
+        for number, line in enumerate([value] if isinstance(value, str) else value):
+            if line:
+                say(f"  {'' if number else name:16}{line}")
 
 
 @app.command
@@ -155,11 +184,11 @@ def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint
 def main(words: list[str] | None = None) -> None:
     """The console script: exit code 0, 2 after bad input (told in one sentence each), 130 after Ctrl-C."""
     words = sys.argv[1:] if words is None else words
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a file's name that the terminal cannot show ends nothing
+    prepare_streams()
     try:
-        sys.exit(_dispatch(words))
+        code = _dispatch(words)
+        sys.stdout.flush()
+        sys.exit(code)
     except LimnerError as error:
         complain(str(error))
     except CycloptsError as error:
@@ -168,14 +197,22 @@ def main(words: list[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read the output (`| head`) has gone; Python must not try to write the rest of it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
+    except OSError as error:  # a disk that is full, a path that no system call takes, wherever it was not foreseen
+        complain(f"{error.filename or 'The output'}: {error.strerror or error}. Check the name, access rights and free space.")
+        _forget_output()
     sys.exit(2)
+
+
+def _forget_output() -> None:
+    with suppress(OSError, ValueError):  # no file of the system's own, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> int:
     if words[:1] and words[0] in LATER:
         return int(importlib.import_module(f"limner.cli.{words[0]}").run(words[1:]))
-    return call(app, words)
+    return call(app, [PIPED if word == "-" else word for word in words])
 
 
 def _listed() -> int:

@@ -9,7 +9,9 @@ from limner.errors import LimnerError
 
 
 def application(name: str, help: str | None = None) -> App:
-    return App(name=name, help=help, help_format="markdown", default_parameter=Parameter(negative=()), version_flags=())
+    return App(
+        name=name, help=help, help_format="markdown", default_parameter=Parameter(negative=(), consume_multiple=True), version_flags=()
+    )
 
 
 def call(application: App, words: list[str]) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 import limner
+from limner import files, limits
 from limner.cli.application import application, as_defaults, call, preset, take
 from limner.cli.console import log_to_stderr, need_torch, say
 from limner.errors import LimnerError
@@ -89,6 +90,14 @@ def _train(training: Any, method: str, config: Any, options: Any, *, resume: boo
 
 def _resume(folder: Path) -> int:
     need_torch()
+    if (folder / "config.toml").is_file() and os.environ.get("RANK", "0") == "0":
+        # At once, before torch is imported: of two that are started together, the first one trains.
+        with files.holding(folder, f"Another Limner is training in {folder}: wait until it is done."):
+            return _resume_held(folder)
+    return _resume_held(folder)
+
+
+def _resume_held(folder: Path) -> int:
     from limner import training
 
     method, config, options = training.load(folder)
@@ -104,8 +113,8 @@ def method_names() -> list[str]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(limits.read_text(path))
     except OSError as error:
         raise LimnerError(f"The configuration {path} cannot be read ({error.strerror}): name a file that is there.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise LimnerError(f"The configuration {path} is not TOML: {error}.") from error

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
 
-from limner import card
+from limner import card, files
 from limner.card import Card
 from limner.errors import LimnerError
 
@@ -36,6 +36,11 @@ def names() -> list[str]:
 def cards() -> list[Card]:
     """Cards of the bundled styles, in the same order."""
     return [card.read(find(name)) for name in names()]
+
+
+def holds(path: Path) -> bool:
+    """Whether a style file is one of those that come with Limner."""
+    return path.resolve().parent == FOLDER.resolve()
 
 
 def tiers(style: str | Path) -> list[Tier]:
@@ -66,7 +71,7 @@ def _find(style: str | Path) -> Path:
     if str(style) in names():
         return FOLDER / f"{style}.onnx"
     path = Path(style)
-    if path.is_file():
+    if files.is_file(path):
         return path
     if path.suffix == ".onnx" or len(path.parts) > 1:
         raise LimnerError(f"There is no style file {style}: check the path, or take one of Limner's own: {', '.join(names())}.")

@@ -7,6 +7,7 @@ a part is whole, so a run that was ended at any moment, and started again, goes 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -31,6 +32,10 @@ from limner.sources import Source, open_source, without_suffix
 
 PART = 64
 """Pictures read between two lines of the manifest: what a run that is ended has to do again. A shard is a part of its own."""
+
+
+TOLD = 50
+"""Pictures that could not be used, as an .npz file remembers them."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,8 @@ def _files(
     require(1 <= options.quality <= 100, f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
     require(bool(sources), "Nothing to prepare was named: give folders, pictures, films, .tar shards or .npz files.")
     sets = _open_sets({"images": sources}, options)
-    manifest = Manifest(options.out, _header(kind, sets, options))
-    return _run(sets, options, manifest, progress, _Writer(open_part, is_full, partial(jpeg, quality=options.quality)))
+    with closing(Manifest(options.out, _header(kind, sets, options))) as manifest:
+        return _run(sets, options, manifest, progress, _Writer(open_part, is_full, partial(jpeg, quality=options.quality)))
 
 
 def npz(
@@ -126,10 +131,15 @@ def npz(
     require(bool(domain_a) == bool(domain_b) and two != bool(sources), "Give either pictures, or both --domain-a and --domain-b.")
     sets = _open_sets({"a": domain_a, "b": domain_b} if two else {"images": sources}, options)
     folder = out.with_name(out.name + ".parts")
-    require(folder.exists() or not out.exists(), f"{out} is there already: delete it, or name another --out.")
-    manifest = Manifest(folder, _header("npz", sets, options))
-    summary = _run(sets, options, manifest, progress, _Writer(partial(parts.piece, folder), lambda part: part.read >= PART, raw_square))
-    parts.join(out, folder, summary.written, options.size)
+    header = _header("npz", sets, options)
+    if out.exists() and not folder.exists():
+        about = parts.told_by(out, folder)
+        require(about.get("header") == json.loads(json.dumps(header)), f"{out} is there already: delete it, or name another --out.")
+        return Summary(out, about["written"], about["near"], tuple(about["bad"]))
+    with closing(Manifest(folder, header)) as manifest:
+        summary = _run(sets, options, manifest, progress, _Writer(partial(parts.piece, folder), lambda part: part.read >= PART, raw_square))
+        told = {"written": dict(summary.written), "near": summary.near, "bad": summary.bad[:TOLD]}
+        parts.join(out, folder, summary.written, options.size, {"header": header, **told})
     return summary
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,14 +45,14 @@ def copies(
     require(bool(sources), "Nothing to prepare was named: give folders, pictures, films, .tar shards or .npz files.")
     sets = prepare._open_sets({"images": sources}, options)
     header = {name: value for name, value in prepare._header(kind, sets, options).items() if name in ("prepare", "sources", "pictures")}
-    manifest = Manifest(options.out, {**header, **about})
 
     def encode(photo: Image.Image, size: int) -> bytes:
         return image.encode(image.Picture(alter(np.asarray(photo))), ".png")  # what is not altered stays exactly as it is
 
     open_part = partial(parts.files, options.out, suffix=".png")
     writer = prepare._Writer(open_part, lambda part: part.read >= prepare.PART, encode, named)
-    summary = prepare._run(sets, options, manifest, progress, writer)
+    with closing(Manifest(options.out, {**header, **about})) as manifest:
+        summary = prepare._run(sets, options, manifest, progress, writer)
     _write_sheet(sets["images"], options, row)
     return summary
 

@@ -8,13 +8,16 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from limner import files as disk
+from limner import limits
 from limner.errors import LimnerError, require
 from limner.files import replacing
 
@@ -39,6 +42,17 @@ class Part:
     near: list[str] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
     written: int = 0
+
+
+def _sound(part: Part) -> Part:
+    """The part itself, where its values are of their types. Raises ValueError for another."""
+    numbers = all(type(number) is int and number >= 0 for number in (part.read, part.written))
+    texts = all(isinstance(text, str) for text in (part.array, *part.near, *part.bad))
+    if not (
+        numbers and texts and all(len(key_and_hash) == 2 and int(key_and_hash[1], 16) < 1 << 64 for key_and_hash in part.taken.values())
+    ):
+        raise ValueError("a value is of another type")
+    return part
 
 
 @contextmanager
@@ -76,9 +90,10 @@ def piece(folder: Path, array: str, number: int) -> Iterator[Add]:
         yield add
 
 
-def join(out: Path, folder: Path, counts: Mapping[str, int], size: int) -> None:
-    """Join the parts in `folder` to the file `out`, a piece at a time, and remove the folder."""
+def join(out: Path, folder: Path, counts: Mapping[str, int], size: int, about: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Join the parts in `folder` to the file `out`, a piece at a time, and remove the folder. `about` goes along, for `told_by`."""
     with replacing(folder / "whole") as beside, zipfile.ZipFile(beside, "w") as file:
+        file.comment = json.dumps(dict(about)).encode()
         for name, count in counts.items():
             member = zipfile.ZipInfo(f"{name}.npy")  # its date is that of 1980
             member.compress_type = zipfile.ZIP_DEFLATED
@@ -88,7 +103,7 @@ def join(out: Path, folder: Path, counts: Mapping[str, int], size: int) -> None:
                 for part in sorted(folder.glob(f"{name}-*.raw")):
                     with part.open("rb") as raw:
                         shutil.copyfileobj(raw, stream)
-    trash = folder.with_name(f".{folder.name}.done")
+    trash = _trash(folder)
     try:
         (folder / "whole").replace(out)
         shutil.rmtree(trash, ignore_errors=True)
@@ -96,6 +111,19 @@ def join(out: Path, folder: Path, counts: Mapping[str, int], size: int) -> None:
         shutil.rmtree(trash)
     except OSError as error:
         raise LimnerError(f"{out} cannot be written ({error.strerror}): check access rights, and give the same command again.") from error
+
+
+def told_by(out: Path, folder: Path) -> dict[str, Any]:
+    """What `join` was told about a file that is whole; nothing where it is another's. Sweeps up what a run killed at its very end left."""
+    shutil.rmtree(_trash(folder), ignore_errors=True)
+    with suppress(OSError, ValueError, RecursionError, zipfile.BadZipFile), zipfile.ZipFile(out) as file:
+        about = json.loads(file.comment)
+        return about if isinstance(about, dict) else {}
+    return {}
+
+
+def _trash(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.done")
 
 
 class Manifest:
@@ -107,24 +135,35 @@ class Manifest:
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
         self.path = folder / MANIFEST
         self.parts: list[Part] = []
-        if self.path.exists():
-            self._read(header)
-        else:
-            require(
-                not folder.exists() or (folder.is_dir() and all(file.suffix == ".tmp" for file in folder.iterdir())),
-                f"{folder} is there already, and not by `limner prepare`: name another --out.",
-            )
-            self._write([header])
-        for left in folder.rglob(".*.tmp"):  # by a run that was killed
-            left.unlink()
+        foreign = f"{folder} is there already, and not by `limner prepare`: name another --out."
+        require(not folder.exists() or folder.is_dir(), foreign)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk.cannot_write(folder, error) from error
+        self._held = ExitStack()
+        with ExitStack() as held:
+            held.enter_context(disk.holding(folder, f"Another Limner is preparing {folder}: wait until it is done, or name another --out."))
+            if self.path.exists():
+                self._read(header)
+            else:
+                require(all(file.suffix == ".tmp" for file in folder.iterdir()), foreign)
+                self._write([header])
+            for left in folder.rglob(".*.tmp"):  # by a run that was killed
+                left.unlink()
+            self._held = held.pop_all()
+
+    def close(self) -> None:
+        """Let others in."""
+        self._held.close()
 
     def _read(self, header: dict[str, Any]) -> None:
         try:
-            *lines, cut = self.path.read_text(encoding="utf-8").split("\n")
+            *lines, cut = limits.read_text(self.path).split("\n")
             begun, *parts = map(json.loads, lines)
-            self.parts = [Part(**part) for part in parts]
+            self.parts = [_sound(Part(**part)) for part in parts]
             other = [name for name in {**begun, **header} if begun.get(name) != header.get(name)]
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise LimnerError(f"{self.path} is damaged ({error}): delete its folder, and begin anew.") from error
         if other:
             raise LimnerError(

@@ -8,7 +8,10 @@ from typing import Any, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from limner import card, gallery, privacy
 from limner.errors import LimnerError
+
+privacy.mute_openvino()
 
 Array = NDArray[np.float32]
 Image = TypeVar("Image", bound=NDArray[Any])
@@ -32,18 +35,49 @@ _PACKAGES = {
 }
 
 
+OUTSIDE = 0.05
+"""How far, in the mean over a picture, a network's output may lie outside of [0, 1], where it is cut off."""
+
+
 def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto", precision: Precision = "auto") -> Engine:
     """Open a style file. ``auto`` means OpenVINO on the CPU, and on a GPU whichever installed engine reaches one.
 
     OpenVINO and torch compute in bf16 where the hardware is made for it, unless ``precision`` is float32. Raises ``LimnerError`` where the
-    engine is not installed, the device is not there, or the file is damaged.
+    engine is not installed, the device is not there, or the file is damaged, asks for too much, or paints no pictures; the last of these
+    may show only when it runs.
     """
     if runtime == "auto":
         runtime = "openvino" if device != "gpu" else _for_gpu(path)
     if not _installed(runtime):
         raise LimnerError(f"The runtime {runtime} is not installed: {_PACKAGES[runtime][1]}, or leave --runtime out.")
+    if runtime != "torch" and not gallery.holds(path):
+        cost(path)
     engine: Engine = importlib.import_module(f"limner.runtimes.{runtime}_engine").open_style(path, device, precision)
-    return engine
+
+    def run(image: Image) -> Image:
+        stylized = engine(image)
+        if stylized.shape != image.shape:
+            sizes = f"{list(stylized.shape)} for {list(image.shape)}"
+            raise LimnerError(f"{path} is not a style file: its network makes a picture of another size ({sizes}).")
+        if stylized.dtype == np.float32:
+            check_range(path, float(np.abs(stylized - stylized.clip(0, 1)).mean()))
+        return stylized
+
+    return run
+
+
+def cost(path: Path) -> float:
+    """Numbers for each pixel that the network of a style file lays into memory. Raises ``LimnerError`` where it asks for too much."""
+    from limner.runtimes import openvino_cost
+
+    return openvino_cost.check(path, card.read(path).multiple_of).values
+
+
+def check_range(path: Path, outside: float) -> None:
+    """Raise ``LimnerError`` where a network's output lies this far outside of [0, 1], in the mean; NaN where it holds no numbers."""
+    if not outside <= OUTSIDE:
+        what = "numbers far outside of 0 to 1" if outside > OUTSIDE else "values that are no numbers"
+        raise LimnerError(f"{path} does not paint: its network makes {what} of this picture. Export it anew, or train it again.")
 
 
 def _installed(runtime: Runtime) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from limner.errors import LimnerError
-from limner.runtimes import Device, Engine, Image, Precision
+from limner.runtimes import Device, Engine, Image, Precision, check_range
 
 GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider")
 
@@ -33,6 +33,7 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:  # i
         except Exception as error:  # as above; no memory is left, mostly
             raise RuntimeError(str(error)) from error
         if pixels:
+            check_range(path, float(np.abs(stylized - stylized.clip(0, 1)).mean()))
             stylized = (stylized.clip(0, 1) * 255 + 0.5).astype(np.uint8).transpose(0, 2, 3, 1)
         result: Image = stylized
         return result

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from limner import methods
+from limner import limits, methods
 from limner.card import KEY, Card
 from limner.errors import LimnerError
-from limner.runtimes import Device, Engine, Image, Precision
+from limner.runtimes import Device, Engine, Image, Precision, check_range
 
 
 def has_gpu() -> bool:
@@ -24,9 +24,14 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
         )
     target = _device(device)
     try:
+        limits.open_file(weights, limits.STYLE).close()
         with safe_open(weights, framework="pt") as file:
             card = Card.from_json(file.metadata()[KEY])
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+        with torch.device("meta"):  # sizes alone, until they are compared with what the file holds
+            promised = {name: tensor.shape for name, tensor in methods.rebuild(card.method, card.network).state_dict().items()}
+        if promised != {name: tensor.shape for name, tensor in state.items()}:
+            raise ValueError("its weights are not those of its card's network")
         network: Any = methods.rebuild(card.method, card.network)
         network.load_state_dict(state)
     except (SafetensorError, KeyError, TypeError, ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
@@ -42,6 +47,7 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
             with torch.autocast(target.type, torch.bfloat16, enabled=bf16):
                 stylized = network(photo).float()
             if pixels:
+                check_range(path, float((stylized - stylized.clamp(0, 1)).abs().mean()))
                 stylized = (stylized * 255 + 0.5).clamp(0, 255).byte().permute(0, 2, 3, 1)
         result: Image = stylized.cpu().contiguous().numpy()
         return result

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 import re
 import tomllib
 from contextlib import suppress
@@ -15,8 +16,9 @@ from typing import Any, get_type_hints
 
 import tomli_w
 
+from limner import files, limits
 from limner.errors import LimnerError
-from limner.files import leftovers, replacing
+from limner.files import clear_leftovers, replacing
 from limner.training import checkpoint, export
 from limner.training.options import Options
 from limner.training.run import Run
@@ -34,6 +36,13 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     ``method`` is a module of ``limner.methods``, ``config`` its ``Config``. With ``resume`` the run goes on from its newest checkpoint.
     Raises ``LimnerError`` where an input is bad or ``options.out`` already holds a run.
     """
+    if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun), the first one holds the folder for all
+        return _train(method, config, options, resume)
+    with files.holding(options.out, f"Another Limner is training in {options.out}: wait until it is done, or name another --out."):
+        return _train(method, config, options, resume)
+
+
+def _train(method: str, config: Any, options: Options, resume: bool) -> Path | None:
     module = _module(method)
     recipe = recipe_sha256(method, config, options.seed)
     run = Run(options, steps=config.steps, recipe=recipe, preview_side=best_short_side(method, config, options))
@@ -65,11 +74,11 @@ def load(folder: Path) -> tuple[str, Any, Options]:
     if not path.is_file():
         raise LimnerError(f"{folder} holds no run (there is no {CONFIG} in it): name the --out directory of a training.")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(limits.read_text(path))
         module = _module(table["method"])
         options = _fill(Options, {**table, "out": str(folder)})
         return table["method"], _fill(module.Config, table), options
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, ModuleNotFoundError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ModuleNotFoundError) as error:
         raise LimnerError(f"{path} is not the configuration of a run ({error}): put the original back, or start a new run.") from error
 
 
@@ -147,9 +156,7 @@ def _begin(method: str, config: Any, options: Options, resume: bool) -> None:
     """Check the inputs, write the configuration of a new run, and sweep up what a killed one was writing."""
     if resume:
         _check_inputs(config, options, f"put it back, or change {options.out / CONFIG}")
-        for folder in (options.out, options.out / "checkpoints", options.out / "samples"):
-            for path in leftovers(folder):
-                path.unlink(missing_ok=True)
+        clear_leftovers((options.out, options.out / "checkpoints", options.out / "samples"))
         return
     _check_inputs(config, options, "check the path")
     if (options.out / CONFIG).exists() or (options.out / "checkpoints").exists():

@@ -36,6 +36,7 @@ def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
 def mark_best(folder: Path, step: int) -> None:
     """Let best.pt be the checkpoint of ``step``: the same file under a second name, where the disk knows such a thing."""
     with replacing(folder / BEST) as beside:
+        beside.unlink()
         try:
             os.link(folder / f"step-{step:08d}.pt", beside)
         except OSError:

@@ -338,8 +338,8 @@ def to_float(batch: Tensor) -> Tensor:
 
 
 def read_picture(path: Path) -> Tensor:
-    """A whole picture, float32 NCHW RGB in [0, 1]. Raises ``LimnerError`` where it cannot be read."""
-    return torch.from_numpy(image.to_float(image.read(path).pixels))
+    """A whole picture, float32 NCHW RGB in [0, 1], what is transparent white. Raises ``LimnerError`` where it cannot be read."""
+    return torch.from_numpy(image.to_float(image.flat(image.read(path))))
 
 
 def none_readable(store: Store) -> str:

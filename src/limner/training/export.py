@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from limner.card import KEY, Card
 from limner.errors import require
-from limner.files import replacing
+from limner.files import replacing, trial
 from limner.methods import StyleNetwork
 from limner.training import parity, surgery
 from limner.version import __version__
@@ -51,10 +50,9 @@ def write(network: StyleNetwork, about: dict[str, Any], path: Path, *, tell: Cal
     model = to_onnx(network, operate=network.multiple_of % 2 == 0)
     helper.set_model_props(model, {KEY: card.to_json()})
     onnx.checker.check_model(model, full_check=True)
-    with tempfile.TemporaryDirectory(prefix="limner-") as folder:
-        trial = Path(folder) / "style.onnx"
-        onnx.save(model, trial)
-        tell(parity.check(network, trial))
+    with trial() as beside:
+        beside.write_bytes(model.SerializeToString())
+        tell(parity.check(network, beside))
     with replacing(path) as beside:
         beside.write_bytes(model.SerializeToString())
     with replacing(path.with_suffix(".safetensors")) as beside:
@@ -91,12 +89,15 @@ def to_onnx(network: nn.Module, *, operate: bool = True) -> onnx.ModelProto:
     for node, old in zip(nodes, graph.node, strict=True):
         node.attribute.extend(old.attribute)
     # A graph of our own: the exporter's carries the paths and names of the Python sources along.
-    kept = [tensor for tensor in graph.initializer if not _is_weight(tensor)]
+    # Engines look for the scales of a Resize among the constants (OpenCV): they stay as they are.
+    scales = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
+    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in scales]
+    halved = {tensor.name for tensor in weights}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in halved]
     halves, casts = [], []
-    for tensor in graph.initializer:
-        if _is_weight(tensor):
-            halves.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"))
-            casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], name=tensor.name, to=TensorProto.FLOAT))
+    for tensor in weights:
+        halves.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"))
+        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], name=tensor.name, to=TensorProto.FLOAT))
     shape = ["batch", 3, "height", "width"]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "stylized")]
     clean = helper.make_graph(casts + nodes, "style", ends[:1], ends[1:], kept + halves)

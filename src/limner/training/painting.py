@@ -19,7 +19,7 @@ from torch import Tensor
 
 from limner import blend, features, image
 from limner.errors import LimnerError, require
-from limner.files import replacing
+from limner.files import check_place, clear_leftovers, replacing
 from limner.methods import gatys
 from limner.training import terminal
 from limner.training.machine import has_fast_bf16, keep_large_blocks
@@ -92,10 +92,13 @@ def paint(
     require(given in (0, wanted), f"--style-weights needs one number for each of the {wanted} paintings, not {given}.")
     require(len(options.masks) in (0, wanted), f"--masks needs one picture for each of the {wanted} paintings, not {len(options.masks)}.")
     require(out.suffix.lower() in image.WRITABLE, f"{out} has no ending of a picture that can be written: name it .jpg, .png or .tif.")
+    check_place(out)
+    clear_leftovers([out.parent])
     original = image.read(photo)
     whole = original if config.size == 0 else image.fit(original, config.size)
     height, width = whole.pixels.shape[:2]
     require(min(height, width) >= 16, f"{photo} has only {width} x {height} pixels at this --size: VGG-19 needs 16 on the shorter side.")
+    image.check_side(image.WRITABLE[out.suffix.lower()], height, width)
     read = [image.Picture(image.flat(image.read(path))) for path in (*paintings, *options.masks)]
     for path, mask in zip(options.masks, read[wanted:], strict=True):
         require(bool(mask.pixels[..., 0].any()), f"{path} is black all over: a mask is white where its painting's style belongs.")

@@ -7,6 +7,8 @@ Upsampling and the convolution behind it could be one transposed convolution lik
 and int8 round differently for each pixel of a square, and where a picture is of one colour, instance norm makes a mesh of that.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper
@@ -17,6 +19,8 @@ def operate(graph: GraphProto) -> None:
     for node in list(graph.node):
         if node.op_type == "Conv":
             _paint_in_squares(graph, node)
+        elif node.op_type == "Transpose":
+            _see_in_squares(graph, node)
 
 
 def _paint_in_squares(graph: GraphProto, conv: NodeProto) -> None:
@@ -38,6 +42,34 @@ def _paint_in_squares(graph: GraphProto, conv: NodeProto) -> None:
     _replace(graph, conv, [wide, apart])
 
 
+def _see_in_squares(graph: GraphProto, transpose: NodeProto) -> None:
+    """Squares of the picture's pixels as channels (PixelUnshuffle) are exported with sizes that are computed as it runs, which some engines
+    cannot read (OpenCV), and which cannot be cut into bands: a convolution that picks each pixel out is the same."""
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in transpose.attribute}
+    if list(given.get("perm", [])) != [0, 1, 3, 5, 2, 4]:
+        return
+    source, end = transpose.input[0], transpose.output[0]
+    while (maker := _maker(graph, source)) is not None and maker.op_type == "Reshape":
+        source = maker.input[0]
+    while (user := _user(graph, end)) is not None and user.op_type == "Reshape":
+        end = user.output[0]
+    reader = _user(graph, end)
+    while reader is not None and reader.op_type == "Pad":
+        reader = _user(graph, reader.output[0])
+    side = 0 if reader is None or reader.op_type != "Conv" else math.isqrt(_values(graph, reader.input[1]).shape[1] // 3)
+    last = _maker(graph, end)
+    if side < 2 or last is None:
+        return
+    pick = _constant(graph, f"{end}.pick", picks(side))
+    square = helper.make_node("Conv", [source, pick], [end], kernel_shape=[side, side], strides=[side, side])
+    _replace(graph, last, [square])
+
+
+def picks(side: int) -> NDArray[np.float32]:
+    """Weights of the convolution that makes channels of an RGB picture's squares, in PixelUnshuffle's order."""
+    return np.eye(3 * side**2, dtype=np.float32).reshape(3 * side**2, 3, side, side)
+
+
 def _is_plain(conv: NodeProto) -> bool:
     """A convolution with bias that moves pixel by pixel and pads nothing by itself."""
     given = {attribute.name: helper.get_attribute_value(attribute) for attribute in conv.attribute}
@@ -54,6 +86,12 @@ def _maker(graph: GraphProto, name: str) -> NodeProto | None:
     return next((node for node in graph.node if name in node.output), None)
 
 
+def _user(graph: GraphProto, name: str) -> NodeProto | None:
+    """The one node that reads a value; None where there are several, or none."""
+    users = [node for node in graph.node if name in node.input]
+    return users[0] if len(users) == 1 else None
+
+
 def _values(graph: GraphProto, name: str) -> NDArray[np.float32]:
     """A constant's values; an empty array where ``name`` is none."""
     tensor = next((tensor for tensor in graph.initializer if tensor.name == name), None)
@@ -67,12 +105,17 @@ def _constant(graph: GraphProto, name: str, values: NDArray[np.float32]) -> str:
 
 
 def _replace(graph: GraphProto, old: NodeProto, new: list[NodeProto]) -> None:
-    """Put ``new`` where ``old`` stood, and drop constants that nobody needs any more."""
+    """Put ``new`` where ``old`` stood, and drop nodes and constants that nobody needs any more."""
     place = list(graph.node).index(old)
     nodes = [*graph.node[:place], *new, *graph.node[place + 1 :]]
+    while True:
+        needed = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
+        kept = [node for node in nodes if needed.intersection(node.output)]
+        if len(kept) == len(nodes):
+            break
+        nodes = kept
     del graph.node[:]
     graph.node.extend(nodes)
-    needed = {name for node in graph.node for name in node.input}
     constants = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.initializer[:]
     graph.initializer.extend(constants)
