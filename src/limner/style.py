@@ -187,9 +187,8 @@ class Style:
         if wanted := tone.rows_wanted(pixels, height):
             pixels = np.concatenate([pixels, tone.below(pixels[-tone.GAP - 1 :], wanted)])
         if pixels.dtype == np.uint8:
-            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0, :height])
-        painted: Pixels = image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)[:height]
-        return painted
+            return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0])[:height]
+        return image.from_float(self._run(image.to_float(pixels), axes=(2, 3)), pixels.dtype)[:height]
 
     def in_bands(self, height: int, width: int, working_size: WorkingSize | None = None) -> bool:
         """Whether a picture of this size is a large one, and is painted in bands of rows."""
