@@ -10,7 +10,7 @@ from limner import cli
 from limner.cli.train import method_names
 
 ROOT = Path(__file__).parent.parent
-PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",)))
+PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",), ("abstractions",)))
 TRAIN = tuple(("train", name.replace("_", "-")) for name in method_names())
 COMMANDS = (("apply",), ("sheet",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
 
