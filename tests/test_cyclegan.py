@@ -81,7 +81,7 @@ def shapes(seed: int, side: int = 40) -> NDArray[np.uint8]:
     random = np.random.default_rng(seed)
     picture = np.full((side, side, 3), 40, np.uint8)
     rows, columns = np.mgrid[:side, :side]
-    for _ in range(12):
+    for _ in range(4):  # so that more is ground than shape: else a negative, ground for shape, would be as good
         y, x, r = *random.integers(0, side, 2).tolist(), int(random.integers(4, 8))
         inside = (rows - y) ** 2 + (columns - x) ** 2 < r * r if random.random() < 0.5 else (abs(rows - y) < r) & (abs(columns - x) < r)
         picture[inside] = (int(random.integers(170, 250)), int(random.integers(40, 120)), 40)
@@ -111,8 +111,8 @@ def small(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> Config:
 @pytest.mark.slow
 def test_a_known_mapping_is_learnt_both_ways(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
     run = tmp_path / "swap"
-    config = small(domains, vgg_file, steps=600, batch_size=2, learning_rate=2e-3)
-    assert training.train("cyclegan", config, options(run, checkpoint_every=300)) == run / "style.onnx"
+    config = small(domains, vgg_file, steps=300, batch_size=2, learning_rate=2e-3)
+    assert training.train("cyclegan", config, options(run, checkpoint_every=150)) == run / "style.onnx"
     found = lines(run / "metrics.jsonl")
     assert np.mean([line["cycle"] for line in found[-5:]]) < 0.6 * np.mean([line["cycle"] for line in found[:5]])
     names = [card.read(run / file).name for file in ("style.onnx", "style-back.onnx")]
