@@ -3,7 +3,7 @@
 Plain enlargement leaves soft edges with stairs in them, and rings where it tries for more. Here
 
 1. the small painting is smoothed along its edges, never across them, which takes the stairs away (Kyprianidis and Kang, "Image and Video
-   Abstraction by Coherence-Enhancing Filtering", Eurographics 2011, https://doi.org/10.1111/j.1467-8659.2011.01882.x);
+   Abstraction by Coherence-Enhancing Filtering", Computer Graphics Forum 30(2), 2011);
 2. each of its pixels finds the two colours that meet around it, the darkest and the brightest, and how far it is on the way between them;
 3. both colours are enlarged softly, and so is the way, which is made steep and cut off at its ends: a shock filter (Osher and Rudin 1990)
    in one step. Each pixel lies on the line between two colours of its surroundings: no ringing, no halo, no fringe;
