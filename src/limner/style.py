@@ -50,7 +50,7 @@ class Style:
         device: runtimes.Device = "auto",
         precision: runtimes.Precision = "auto",
     ) -> None:
-        self.path = path
+        self.path = path.absolute()  # the engine opens it later, perhaps in another folder
         self.card = card.read(path)
         self._runtime, self._device, self._precision = runtime, device, precision
         self._engine: runtimes.Engine | None = None
@@ -58,8 +58,8 @@ class Style:
         self._each: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process, which may work in another folder: engines are opened anew there."""
-        return {**vars(self), "path": self.path.absolute(), "_engine": None, "_stages": None}
+        """What goes to another process: engines are opened anew there."""
+        return {**vars(self), "_engine": None, "_stages": None}
 
     def __repr__(self) -> str:
         return f"Style({self.card.name!r})"
