@@ -86,8 +86,9 @@ def test_the_list_of_styles_tells_their_tiers(capsys: pytest.CaptureFixture[str]
 def test_bundled_live_styles_paint_like_their_teachers() -> None:
     """In colour and in light and shade, seen from afar; the photograph itself is much farther off."""
     photo = make_photo(256, 192)
-    for name in gallery.names():
-        assert "live" in gallery.tiers(name)
+    names = [name for name in gallery.names() if "live" in gallery.tiers(name)]
+    assert len(names) >= 2
+    for name in names:
         style = limner.load(name, tier="live")
         assert style.card.tier == "live"
         assert style.card.teacher == f"{name} {limner.load(name).card.weights_sha256}"
