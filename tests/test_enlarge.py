@@ -1,7 +1,6 @@
 """Working sizes: large pictures are painted small and brought up to their own size, with sharp edges."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def small_style(style_file: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def with_working_size(style: Path, size: Any, path: Path) -> Path:
     model = onnx.load(style)
-    helper.set_model_props(model, {card.KEY: replace(card.read(style), working_size=size).to_json()})
+    helper.set_model_props(model, {card.KEY: json.dumps({**json.loads(card.read(style).to_json()), "working_size": size})})
     onnx.save(model, path)
     return path
 
