@@ -73,7 +73,8 @@ def test_engines_agree(quantized: Path) -> None:
     photo = image.to_float(make_photo(96, 64))
     names: list[runtimes.Runtime] = ["onnxruntime", "openvino"]
     results = [runtimes.open_style(quantized, runtime=name, precision="float32")(photo) for name in names]
-    assert np.abs(results[0] - results[1]).mean() < 2 / 255
+    # Without VNNI, processors add pairs of int8 products in 16 bits, and engines differ in what becomes of sums that do not fit.
+    assert np.abs(results[0] - results[1]).mean() < 3 / 255
 
 
 def test_it_is_a_tier(own_style: Path, quantized: Path) -> None:
