@@ -268,3 +268,10 @@ def test_child_processes_are_told_as_well() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True).stdout
     assert "'ORT_DISABLE_TELEMETRY': '1'" in told
     assert "'DO_NOT_TRACK': '0'" in told  # who says otherwise is not overruled
+
+
+def test_a_tier_is_found_where_no_style_is_named() -> None:
+    for tier in ("standard", "int8", "live"):
+        assert gallery.find(gallery.default(tier), tier).is_file()  # type: ignore[arg-type]
+    assert limner.load(tier="live").card.tier == "live"
+    assert gallery.default() == gallery.names()[0]

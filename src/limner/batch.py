@@ -41,7 +41,7 @@ class Options:
     """Options of ``limner apply``."""
 
     style: Annotated[str, Parameter(alias="-s")] = ""
-    """Name of a bundled style (see `limner styles`), or a style file; the first bundled one if left out."""
+    """Name of a bundled style (see `limner styles`), or a style file; the first bundled one that has the tier if left out."""
     tier: Tier = "standard"
     """The style's network itself, the same in int8 (faster), or a small one for video (many times faster, and coarser)."""
     strength: float = 1.0

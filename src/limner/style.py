@@ -336,7 +336,7 @@ def load(
     it as ``mine.int8.onnx`` and ``mine.live.onnx``.
     Raises ``LimnerError`` where there is no such style or tier, or the file is not one.
     """
-    return Style(gallery.find(str(style) or gallery.default(), tier), runtime=runtime, device=device)
+    return Style(gallery.find(str(style) or gallery.default(tier), tier), runtime=runtime, device=device)
 
 
 @contextmanager

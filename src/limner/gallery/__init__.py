@@ -23,9 +23,10 @@ def _table() -> dict[str, str | list[str]]:
     return tomllib.loads((FOLDER / "gallery.toml").read_text(encoding="utf-8"))
 
 
-def default() -> str:
-    """Name of the style that is used when none is named."""
-    return str(_table()["default"])
+def default(tier: Tier = "standard") -> str:
+    """Name of the style that is used when none is named: the default one, or the first that has the tier where that has not."""
+    wanted = str(_table()["default"])
+    return next((name for name in (wanted, *names()) if of_tier(FOLDER / f"{name}.onnx", tier).is_file()), wanted)
 
 
 def names() -> list[str]:
