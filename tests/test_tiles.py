@@ -144,10 +144,12 @@ def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:
 def test_every_bundled_style_can_be_cut() -> None:
     from limner import gallery
 
-    for name in gallery.names():
+    for name in ("starry-night", "great-wave"):
         assert len(Stages(gallery.find(name)).stages) == 16
         assert len(Stages(gallery.find(name, "int8")).stages) == 16
         assert len(Stages(gallery.find(name, "live")).stages) == 14
+    for name in ("storybook", "ink", "comic"):  # no norm: nothing to wait for
+        assert len(Stages(gallery.find(name)).stages) == 1
 
 
 def test_a_network_that_cannot_be_cut_paints_big_pictures_whole(monkeypatch: pytest.MonkeyPatch) -> None:

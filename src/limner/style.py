@@ -235,7 +235,8 @@ class Style:
             for band in painted:
                 yield band[:height]
                 height -= len(band)
-                if height <= 0:
+                if height <= 0:  # what follows is the reference
+                    tell(1.0)
                     return
 
     def _with_reference(self, source: rows.Source) -> rows.Source:

@@ -87,8 +87,8 @@ def _maker(graph: GraphProto, name: str) -> NodeProto | None:
 
 
 def _user(graph: GraphProto, name: str) -> NodeProto | None:
-    """The one node that reads a value; None where there are several, or none."""
-    users = [node for node in graph.node if name in node.input]
+    """The one node that reads a value, not only its shape; None where there are several, or none."""
+    users = [node for node in graph.node if name in node.input and node.op_type != "Shape"]
     return users[0] if len(users) == 1 else None
 
 
