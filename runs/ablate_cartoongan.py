@@ -3,9 +3,9 @@
     .venv/bin/python runs/ablate_cartoongan.py --photos PHOTOS --abstractions DRAWN --cartoons CARTOONS --held-out HELD_OUT --vgg VGG19
 
 First the initialisation phase, alone: the paper's target (the photograph) against its abstraction, the paper's generator (with norm)
-against the U-Net (without). Then, from either generator's abstraction, the adversarial phase at four omegas on plain features: the paper's
-10, what the authors' code amounts to (10 / 127.5^2), and two between. What is done already is not done again; Ctrl-C, and the same command
-goes on.
+against the U-Net (without). Then, from either generator's abstraction, the adversarial phase at four omegas, on plain features and without
+a colour loss: the paper's 10, what the authors' code amounts to (10 / 127.5^2), and two between. What is done already is not done again;
+Ctrl-C, and the same command goes on.
 """
 
 import json
@@ -21,7 +21,15 @@ COLOURS = ("#c0392b", "#e67e22", "#2980b9", "#8e44ad", "#16a085", "#7f8c8d", "#2
 
 
 def ablate(
-    *, photos: Path, abstractions: Path, cartoons: Path, held_out: Path, vgg: Path, steps: int = 150, out: Path = Path("runs-out/ablation")
+    *,
+    photos: Path,
+    abstractions: Path,
+    cartoons: Path,
+    held_out: Path,
+    vgg: Path,
+    initial_steps: int = 400,
+    steps: int = 120,
+    out: Path = Path("runs-out/ablation"),
 ) -> None:
     """Train every variant, and write table.md, curves.svg and sheet.jpg.
 
@@ -37,50 +45,59 @@ def ablate(
         Photographs never trained on.
     vgg
         VGG-19 weights that reach conv3_4.
+    initial_steps
+        Steps of each initialisation phase.
     steps
-        Steps of each training.
+        Steps of each adversarial phase.
     out
         Folder for the runs and what comes of them.
     """
-    common = ["--photos", photos, "--cartoons", cartoons, "--held-out", held_out, "--vgg", vgg, "--steps", steps, "--checkpoint-every", 50]
+    common = ["--photos", photos, "--cartoons", cartoons, "--held-out", held_out, "--vgg", vgg, "--batch-size", 2, "--patience", 0]
+    common += [
+        "--content-layers",
+        "conv3_4",
+        "--content-measure",
+        "plain",
+        "--checkpoint-every",
+        40,
+        "--compile",
+        "no",
+        "--trackers",
+        "none",
+    ]
     done: dict[str, Path] = {}
     for generator, network in GENERATORS.items():
         for target in ("photo", "abstraction"):
             extra = ["--abstractions", abstractions] if target == "abstraction" else []
             name = f"{generator}, {target}"
-            done[name] = train(out, name, [*common, *network, *extra, "--target", target, "--initial-steps", steps])
-        start = ["--start", out / f"{generator}-abstraction" / "style.safetensors", "--initial-steps", 0, "--abstractions", abstractions]
-        plain = ["--content-measure", "plain", "--content-layers", "conv3_4"]
+            phase = ["--steps", initial_steps, "--initial-steps", initial_steps]
+            done[name] = train(out, name, [*common, *network, *extra, "--target", target, *phase])
+        start = ["--start", out / f"{generator}-abstraction" / "last.safetensors", "--abstractions", abstractions]
+        phase = ["--steps", steps, "--initial-steps", 0, "--learning-rate", 2e-4, "--discriminator-rate", 2e-4, "--colour-weight", 0]
         for omega in OMEGAS:
             name = f"{generator}, omega {omega}"
-            done[name] = train(out, name, [*common, *network, *start, *plain, "--content-weight", omega])
+            done[name] = train(out, name, [*common, *network, *start, *phase, "--content-weight", omega])
     curves = {
         name: [json.loads(line) for line in (folder / "held-out.jsonl").read_text(encoding="utf-8").splitlines()]
         for name, folder in done.items()
     }
     (out / "table.md").write_text(table(curves), encoding="utf-8")
     (out / "curves.svg").write_text(svg(curves), encoding="utf-8")
-    styles = [word for folder in done.values() for word in ("--style", str(export(folder)))]
+    styles = [word for folder in done.values() for word in ("--style", str(folder / "last.onnx"))]
     examples = sorted(str(path) for path in (Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg"))
     subprocess.run([sys.executable, "-m", "limner", "sheet", *examples, *styles, "-o", str(out / "sheet.jpg"), "--overwrite"], check=True)
 
 
 def train(out: Path, name: str, words: list[object]) -> Path:
-    """The run of a variant, trained or gone on with where that is not done."""
+    """The run of a variant, trained or gone on with where that is not done, and the style at its end (not that of the best number)."""
     folder = out / name.replace(",", "").replace(" ", "-")
-    if not (folder / "style.onnx").exists():
-        new = ["cartoongan", *map(str, words), "--title", name, "--out", str(folder)]
-        again = ["--resume", str(folder)]
-        subprocess.run([sys.executable, "-m", "limner", "train", *(again if (folder / "checkpoints").exists() else new)], check=True)
+    if not (folder / "last.onnx").exists():
+        new = ["train", "cartoongan", *map(str, words), "--title", name, "--out", str(folder)]
+        again = ["train", "--resume", str(folder)]
+        end = ["export", str(folder), "--out", str(folder / "last.onnx"), "--checkpoint", "newest"]
+        for call in (again if (folder / "checkpoints").exists() else new, end):
+            subprocess.run([sys.executable, "-m", "limner", *call], check=True)
     return folder
-
-
-def export(folder: Path) -> Path:
-    """The style at the end of a training, which the one with the best held-out number need not be."""
-    last = folder / "last.onnx"
-    words = ["export", str(folder), "--out", str(last), "--checkpoint", "newest"]
-    subprocess.run([sys.executable, "-m", "limner", *words], check=True, stdout=subprocess.DEVNULL)
-    return last
 
 
 def table(curves: dict[str, list[dict[str, float]]]) -> str:

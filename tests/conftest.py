@@ -72,11 +72,11 @@ def style_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seeded random VGG-19 weights of conv1_1 to conv2_1, under torchvision's key names."""
+    """Seeded random VGG-19 weights of conv1_1 to conv2_2, under torchvision's key names."""
     torch.manual_seed(5)
-    path = tmp_path_factory.mktemp("vgg") / "vgg19_conv1_1-conv2_1.safetensors"
+    path = tmp_path_factory.mktemp("vgg") / "vgg19_conv1_1-conv2_2.safetensors"
     state, inputs = {}, 3
-    for name in ("conv1_1", "conv1_2", "conv2_1"):
+    for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2"):
         outputs = features.BLOCKS[int(name[4]) - 1][0]
         index = features.CONVOLUTIONS[name]
         state[f"features.{index}.weight"] = torch.randn(outputs, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5

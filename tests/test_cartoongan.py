@@ -180,7 +180,7 @@ def test_the_paper_has_no_terms_of_ours() -> None:
         *({"steps": 0}, {"initial_steps": -1}, {"initial_steps": 20_000}, {"batch_size": 0}, {"image_size": 30}, {"image_size": 34}),
         *({"cartoon_min_scale": 0.0}, {"cartoon_max_scale": 0.3}, {"width": 0}, {"levels": 6}, {"photo_size": 100}, {"working_size": 9}),
         *({"blocks": -1}, {"content_weight": -1.0}, {"learning_rate": 0.0}, {"content_layers": ()}, {"clipping": -1.0}),
-        *({"pool": -1}, {"edge_kernel": 4}, {"score_layers": ()}),
+        *({"pool": -1}, {"edge_kernel": 4}),
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
@@ -377,7 +377,6 @@ def tiny(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> cartoong
         discriminator_width=8,
         levels=2,
         content_layers=("conv2_1",),
-        score_layers=("relu1_2",),
         initial_rate=3e-3,
         learning_rate=1e-3,
         discriminator_rate=1e-3,
@@ -507,7 +506,7 @@ def test_prepared_abstractions_are_those_on_the_fly(tmp_path: Path, domains: tup
     training.train("cartoongan", config, options(tmp_path / "fly"))
     training.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "prepared"))
     (fly,), (ready,) = (lines(tmp_path / name / "metrics.jsonl") for name in ("fly", "prepared"))
-    assert ready["initialisation"] == pytest.approx(fly["initialisation"], rel=0.02)  # a mirrored crop is drawn before, or after
+    assert ready["initialisation"] == pytest.approx(fly["initialisation"], rel=0.1)  # a mirrored crop is drawn before, or after
     (tmp_path / "drawn" / "07.png").unlink()
     with pytest.raises(LimnerError, match=r"07\.png .* has no partner"):
         training.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "wrong"))

@@ -39,7 +39,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from limner import features
-from limner.adversarial import ImagePool, KernelDistance, running_average
+from limner.adversarial import ImagePool, running_average
+from limner.blocks import drawing
 from limner.blocks.unet import UNet
 from limner.edges import Blur, edge_smoothed
 from limner.errors import require
@@ -126,8 +127,6 @@ class Config:
     """Side, in pixels, of the squares by which edges are widened and blurred; odd."""
     edge_blur: Blur = "gaussian"
     """How edges are blurred."""
-    score_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
-    """VGG-19 layers of the held-out number's kernel distance."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
@@ -147,7 +146,6 @@ class Config:
         require(kernel % 2 == 1 and 1 <= kernel <= 31, f"--edge-kernel must be odd and from 1 to 31, not {kernel}.")
         require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
         require(len(self.content_layers) > 0, "--content-layers needs at least one layer, such as conv3_2.")
-        require(len(self.score_layers) > 0, "--score-layers needs at least one layer, such as relu1_2.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
@@ -354,7 +352,7 @@ def streams(config: Config, run: Run) -> tuple[Pictures, Pictures, Pictures, Pic
 
 
 def train(config: Config, run: Run) -> None:
-    eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, config.score_layers))
+    eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, (drawing.LAYER,)))
     generator = build(config)
     if config.start is not None:
         generator.start_from(config.start)
@@ -382,11 +380,11 @@ def train(config: Config, run: Run) -> None:
     pool = ImagePool(config.pool)
     adversarial_loss = ADVERSARIAL_LOSSES[config.adversarial_loss]
 
-    def content(generated: Tensor, targets: Tensor) -> Tensor:
+    def content(generated: Tensor, targets: Tensor, measure: Literal["relative", "plain"] = config.content_measure) -> Tensor:
         with torch.no_grad():
             wanted = eyes(targets)
         found = eyes(generated.clamp(0, 1))
-        each = [content_loss(found[layer], wanted[layer], config.content_measure) for layer in config.content_layers]
+        each = [content_loss(found[layer], wanted[layer], measure) for layer in config.content_layers]
         return torch.stack(each).mean()
 
     def initial_loss(photos: Tensor, targets: Tensor) -> Tensor:
@@ -428,19 +426,20 @@ def train(config: Config, run: Run) -> None:
         average.update_parameters(generator)
 
     photos, targets, cartoons, smoothed = streams(config, run)
-    with torch.no_grad(), run.autocast():
-        distance = KernelDistance(vgg, config.score_layers, cartoons.held_out) if cartoons.held_out else None
-        at_first = distance(photos.held_out).clamp_min(1e-6) if distance and photos.held_out else torch.ones(())
+    with torch.no_grad():
+        both = cartoons.held_out and photos.held_out
+        distance = drawing.DrawingDistance(vgg, cartoons.held_out, photos.held_out) if both else None
 
     def held_out() -> dict[str, Tensor]:
-        """Distance from cartoons, as a part of the photographs' own, and half of what content is lost: the photographs would get 1."""
-        if distance is None or not photos.held_out:
+        """Distance from cartoons in drawing, and half of what content is lost: the photographs themselves would get 1."""
+        if distance is None:
             return {}
         with torch.no_grad(), run.autocast():
-            drawn = [average.module(batch).float() for batch in photos.held_out]
-            lost = torch.stack([content(*pair) for pair in zip(drawn, photos.held_out, strict=True)]).mean()
-            kernel = distance(drawn) / at_first
-        return {"score": kernel + 0.5 * lost, "kernel": kernel, "content": lost}
+            drawn = [average.module(batch).float().clamp(0, 1) for batch in photos.held_out]
+            lost = torch.stack([content(*pair, "relative") for pair in zip(drawn, photos.held_out, strict=True)]).mean()
+        with torch.no_grad():
+            drawing_distance = distance(drawn)
+        return {"score": drawing_distance + 0.5 * lost, "drawing": drawing_distance, "content": lost}
 
     run.preview(average.module, photos)
     run.evaluate(held_out, by="score")
