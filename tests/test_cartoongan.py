@@ -15,6 +15,7 @@ from torch import nn
 
 from limner import adversarial, edges, features, training
 from limner.blocks import abstraction
+from limner.blocks.drawing import drawing_loss, luma
 from limner.errors import LimnerError
 from limner.methods import cartoongan
 from limner.prepare import abstractions, copies
@@ -157,15 +158,15 @@ def test_colour_loss_sees_tint_and_brightness_but_no_lines() -> None:
 def test_drawing_loss_minds_lines_more_than_areas() -> None:
     target = torch.full((1, 3, 32, 32), 0.8)
     target[..., 15:17] = 0.1  # a line, 0.7 darker than its surroundings
-    assert cartoongan.drawing_loss(target, target) == 0
+    assert drawing_loss(target, target) == 0
     elsewhere, missing = target.clone(), target.clone()
     elsewhere[..., 4:6] -= 0.7
     missing[..., 15:17] += 0.7
-    plain, counted = (cartoongan.drawing_loss(each, target, 3.0).item() for each in (elsewhere, missing))
+    plain, counted = (drawing_loss(each, target, 3.0).item() for each in (elsewhere, missing))
     slopes = 2 * 0.7 / 31
     assert plain == pytest.approx(0.7 * 2 / 32 + slopes, rel=1e-3)
     assert counted == pytest.approx(4 * 0.7 * 2 / 32 + slopes, rel=1e-3)
-    assert cartoongan.drawing_loss(missing, target, 0.0).item() == pytest.approx(plain, rel=1e-3)
+    assert drawing_loss(missing, target, 0.0).item() == pytest.approx(plain, rel=1e-3)
 
 
 def test_the_paper_has_no_terms_of_ours() -> None:
@@ -473,7 +474,7 @@ def test_adversarial_phase_leads_to_the_cartoons_and_keeps_what_is_there(
         drawn = [network(photo) for photo in photos]
         pairs = list(zip(drawn, photos, strict=True))
         lost = torch.stack([cartoongan.content_loss(eyes(a)["conv2_1"], eyes(b)["conv2_1"]) for a, b in pairs])
-        alike = [torch.corrcoef(torch.stack([cartoongan.luma(each).flatten() for each in pair]))[0, 1] for pair in pairs]
+        alike = [torch.corrcoef(torch.stack([luma(each).flatten() for each in pair]))[0, 1] for pair in pairs]
         return distance(drawn).item(), lost.mean().item(), torch.stack(alike).mean().item()
 
     save = checkpoint.save
@@ -531,7 +532,7 @@ def test_initialisation_learns_to_draw(tmp_path: Path, domains: tuple[Path, Path
     picture, target = (as_batch(each) for each in (np.array(unseen), abstraction.of_pixels(np.array(unseen))))
     with torch.no_grad():
         drawn = network(picture)
-    assert cartoongan.drawing_loss(drawn, target) < 0.97 * cartoongan.drawing_loss(picture, target)
+    assert drawing_loss(drawn, target) < 0.97 * drawing_loss(picture, target)
 
 
 def test_crops_without_edges_are_those_of_the_cartoons(domains: tuple[Path, Path]) -> None:

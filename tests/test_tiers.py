@@ -12,6 +12,7 @@ from PIL import Image
 
 import limner
 from limner import batch, card, cli, gallery, training
+from limner.blocks.unet import UNet
 from limner.errors import LimnerError
 from limner.methods import live
 from limner.training import export
@@ -173,6 +174,31 @@ def test_a_student_learns_from_any_style_file(own_style: Path, many_photos: Path
 
     losses = [line["loss"] for line in lines(tmp_path / "run" / "metrics.jsonl")]
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_file: Path, tmp_path: Path) -> None:
+    """It draws on the photograph, and what it paints at one place hangs on what is around that place alone."""
+    torch.manual_seed(0)
+    teacher = UNet(8, 2, 1)
+    with torch.no_grad():
+        teacher.to_rgb.bias += torch.tensor([0.5, 0, -0.5])  # a quarter of the range
+    about = {"name": "warm", "title": "Warm", "method": "cartoongan", "best_short_side": 256, "working_size": 448}
+    export.write(teacher.eval(), about, tmp_path / "warm.onnx")
+    config = small(tmp_path / "warm.onnx", many_photos, vgg_file, learning_rate=1e-2, steps=60)
+    torch.manual_seed(0)
+    student = live.build(config).eval()
+    assert not live.has_norm(student)
+    photo = torch.rand(1, 3, 96, 160)
+    assert (student(photo) - photo).abs().mean() < 0.1  # it begins as the photograph, nearly
+    other = photo.clone()
+    other[..., student.receptive_field + 8 :] = 1
+    assert torch.equal(student(photo)[..., :8], student(other)[..., :8])
+    out = training.train("live", config, options(tmp_path / "run"))
+    assert out is not None
+    assert (card.read(out).network, card.read(out).working_size) == ({"width": 4, "blocks": 1, "norm": 0}, 448)
+    pixels = make_photo(96, 96)
+    painted = limner.load(out)(pixels).astype(float)
+    assert (painted - pixels).mean((0, 1)) == pytest.approx([64, 0, -64], abs=20)
 
 
 def test_a_teacher_without_weights_is_one_sentence(own_style: Path) -> None:

@@ -41,6 +41,7 @@ from torch.optim.swa_utils import AveragedModel
 from limner import features
 from limner.adversarial import ImagePool, running_average
 from limner.blocks import drawing
+from limner.blocks.drawing import drawing_loss, luma
 from limner.blocks.unet import UNet
 from limner.edges import Blur, edge_smoothed
 from limner.errors import require
@@ -296,18 +297,6 @@ def content_loss(features: Tensor, target_features: Tensor, measure: str = "rela
     return (distance / (target_features.abs().mean((1, 2, 3)) + 1e-3) if measure == "relative" else distance).mean()
 
 
-def drawing_loss(images: Tensor, targets: Tensor, ink_weight: float = 3.0) -> Tensor:
-    """Mean absolute difference of float NCHW images in [0, 1], lines of ink counted more, and that of their slopes.
-
-    Ink is what a closing of 7 x 7 pixels of the target's luma fills: dark, and narrower than that.
-    """
-    light = luma(targets)
-    lines = (-F.max_pool2d(-F.max_pool2d(light, 7, 1, 3), 7, 1, 3) - light).clamp(0, 0.5) * 2
-    difference = images - targets
-    slopes = difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
-    return (difference.abs() * (1 + ink_weight * lines)).mean() + slopes
-
-
 def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
     """Difference of the colours of float NCHW RGB in [0, 1]: of means over 8 x 8 pixels, and of what is not luma, pixel by pixel.
 
@@ -318,11 +307,6 @@ def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
     difference = (images - luma(images)) - (targets - luma(targets))
     outside = (images - images.clamp(0, 1)).abs().mean()
     return 4 * (means + outside) + 10 * F.huber_loss(difference, torch.zeros_like(difference), delta=0.1)
-
-
-def luma(images: Tensor) -> Tensor:
-    """N1HW of float NCHW RGB."""
-    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def grey_weights(batch: int, device: torch.device) -> Tensor:

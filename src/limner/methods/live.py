@@ -11,11 +11,14 @@ Differs from the paper:
 - There are no labels beside the teacher's answers (section 2): photographs alone are needed, and no painting.
 - Adam's rate rises and falls again (one cycle), gradients are clipped at a norm of 5, and the style file holds an average of the weights,
   at the checkpoint with the best held-out number.
+- A teacher without norm paints each place by what is around it: there the student, without norm as well, draws on the photograph as its
+  teacher does, and pixels are enough.
 - The student looks at a noisy copy of the photograph and must paint what the teacher makes of the clean one: from frame to frame of a
   film, noise is most of what changes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +28,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from limner import card, features, gallery
+from limner.blocks.drawing import drawing_loss
 from limner.errors import require
 from limner.methods import Run, StyleNetwork, rebuild
 from limner.methods.fast_style import moments, relative_error
@@ -79,27 +83,23 @@ class Config:
 
 
 class ConvLayer(nn.Sequential):
-    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU."""
+    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU; without norm, leaky ReLU alone."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, norm: bool = True) -> None:
         # GroupNorm with a group per channel IS instance norm, and many times faster on a CPU; the export writes InstanceNormalization.
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"),
-            nn.GroupNorm(outputs, outputs),
-            nn.ReLU(),
-        )
+        after = (nn.GroupNorm(outputs, outputs), nn.ReLU()) if norm else (nn.LeakyReLU(0.2),)
+        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"), *after)
 
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions whose result is added to the input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, norm: bool = True) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            ConvLayer(channels, channels),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
-            nn.GroupNorm(channels, channels),
-        )
+        last = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+        self.body = nn.Sequential(ConvLayer(channels, channels, norm=norm), last)
+        if norm:
+            self.body.append(nn.GroupNorm(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.body(x)
@@ -110,21 +110,28 @@ class Generator(StyleNetwork):
     """The student: float32 NCHW RGB in [0, 1] to the same; H, W multiples of 8.
 
     Fast style's network with squares of 2 x 2 pixels (sub-pixel convolution) in the place of pixels, so that no layer works at full size,
-    and with what the encoder saw added on the way back, so that edges stay crisp.
+    and with what the encoder saw added on the way back, so that edges stay crisp. Without ``norm`` it draws on the photograph itself.
     """
 
     multiple_of = 8
     min_side = 16
 
-    def __init__(self, width: int = 8, blocks: int = 4) -> None:
+    def __init__(self, width: int = 8, blocks: int = 4, norm: int = 1) -> None:
         super().__init__()
-        self.arguments = {"width": width, "blocks": blocks}
+        self.arguments = {"width": width, "blocks": blocks, **({} if norm else {"norm": 0})}
+        self.norm = bool(norm)
         self.receptive_field = 2 * (17 + 16 * blocks)
-        self.from_rgb = ConvLayer(12, width)
-        self.down = nn.ModuleList([ConvLayer(width, 2 * width, 2), ConvLayer(2 * width, 4 * width, 2)])
-        self.residuals = nn.Sequential(*(ResidualBlock(4 * width) for _ in range(blocks)))
-        self.up = nn.ModuleList([ConvLayer(4 * width, 2 * width), ConvLayer(2 * width, width)])
+        layer, block = partial(ConvLayer, norm=self.norm), partial(ResidualBlock, norm=self.norm)
+        self.from_rgb = layer(12, width)
+        self.down = nn.ModuleList([layer(width, 2 * width, 2), layer(2 * width, 4 * width, 2)])
+        self.residuals = nn.Sequential(*(block(4 * width) for _ in range(blocks)))
+        self.up = nn.ModuleList([layer(4 * width, 2 * width), layer(2 * width, width)])
         self.to_rgb = nn.Conv2d(width, 12, 3, padding=1, padding_mode="reflect")
+        if not norm:  # as in blocks.unet: it begins as the photograph, nearly
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, 0.2)
+            self.to_rgb.weight.data *= 0.05
         for parameter in self.to_rgb.parameters():
             # The four pixels of a square begin alike (https://arxiv.org/abs/1707.02937); else a mesh outlives much of the training.
             parameter.data = parameter.data[::4].repeat_interleave(4, 0)
@@ -135,11 +142,22 @@ class Generator(StyleNetwork):
         x = self.residuals(self.down[1](quarter))
         x = quarter + self.up[0](F.interpolate(x, scale_factor=2))  # nearest neighbour, then convolution: no checkerboard
         x = half + self.up[1](F.interpolate(x, scale_factor=2))
-        return torch.tanh(F.pixel_shuffle(self.to_rgb(x), 2)) * 0.5 + 0.5
+        painted = F.pixel_shuffle(self.to_rgb(x), 2)
+        if self.norm:
+            return torch.tanh(painted) * 0.5 + 0.5
+        drawn = image + 0.5 * painted
+        return drawn if self.training else drawn.clamp(0, 1)  # as in blocks.unet
 
 
 def build(config: Config) -> Generator:
-    return Generator(config.width, config.blocks)
+    """The student, with norm where its teacher has one."""
+    found = card.read(gallery.find(config.teacher))
+    return Generator(config.width, config.blocks, int(has_norm(rebuild(found.method, found.network))))
+
+
+def has_norm(network: nn.Module) -> bool:
+    """Whether what a network paints at one place hangs on the whole picture."""
+    return any(isinstance(module, nn.GroupNorm) for module in network.modules())
 
 
 def about(config: Config) -> dict[str, Any]:
@@ -203,6 +221,7 @@ def train(config: Config, run: Run) -> None:
     style_loss = StyleLoss(config, run)
     teacher = run.place(load_teacher(config.teacher))
     student = run.place(build(config))
+    student_has_norm = has_norm(student)
     optimizer = torch.optim.Adam(student.parameters(), config.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
@@ -212,6 +231,8 @@ def train(config: Config, run: Run) -> None:
             with torch.no_grad():
                 target = teacher(photos).float()
             painted = student(photos + noise).float()
+            if not student_has_norm:
+                return {"loss": drawing_loss(painted, target)}
             style = style_loss(painted, target)
         pixel = pixel_difference(painted, target)
         return {"loss": pixel + config.style_weight * style, "pixel": pixel, "style": style}
