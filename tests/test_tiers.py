@@ -196,9 +196,8 @@ def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_fil
     out = training.train("live", config, options(tmp_path / "run"))
     assert out is not None
     assert (card.read(out).network, card.read(out).working_size) == ({"width": 4, "blocks": 1, "norm": 0}, 448)
-    pixels = make_photo(96, 96)
-    painted = limner.load(out)(pixels).astype(float)
-    assert (painted - pixels).mean((0, 1)) == pytest.approx([64, 0, -64], abs=20)
+    losses = [line["loss"] for line in lines(tmp_path / "run" / "metrics.jsonl")]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_a_teacher_without_weights_is_one_sentence(own_style: Path) -> None:
