@@ -52,7 +52,7 @@ def ablate(
     out
         Folder for the runs and what comes of them.
     """
-    common = ["--photos", photos, "--cartoons", cartoons, "--held-out", held_out, "--vgg", vgg, "--batch-size", 2, "--patience", 0]
+    common = ["--photos", photos, "--cartoons", cartoons, "--held-out", held_out, "--vgg", vgg, "--batch-size", 2, "--image-size", 96]
     common += [
         "--content-layers",
         "conv3_4",
