@@ -24,7 +24,6 @@ Differs from the paper:
 remain; weights start as torch's layers do, where the authors' code does not say.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +39,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from limner import features
 from limner.adversarial import ImagePool, KernelDistance, running_average
+from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.unet import UNet
 from limner.edges import Blur, edge_smoothed
 from limner.errors import require
@@ -298,18 +298,6 @@ def content_loss(features: Tensor, target_features: Tensor, measure: str = "rela
     return (distance / (target_features.abs().mean((1, 2, 3)) + 1e-3) if measure == "relative" else distance).mean()
 
 
-def drawing_loss(images: Tensor, targets: Tensor, ink_weight: float = 3.0) -> Tensor:
-    """Mean absolute difference of float NCHW images in [0, 1], lines of ink counted more, and that of their slopes.
-
-    Ink is what a closing of 7 x 7 pixels of the target's luma fills: dark, and narrower than that.
-    """
-    light = luma(targets)
-    lines = (-F.max_pool2d(-F.max_pool2d(light, 7, 1, 3), 7, 1, 3) - light).clamp(0, 0.5) * 2
-    difference = images - targets
-    slopes = difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
-    return (difference.abs() * (1 + ink_weight * lines)).mean() + slopes
-
-
 def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
     """Difference of the colours of float NCHW RGB in [0, 1]: of means over 8 x 8 pixels, and of what is not luma, pixel by pixel.
 
@@ -320,11 +308,6 @@ def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
     difference = (images - luma(images)) - (targets - luma(targets))
     outside = (images - images.clamp(0, 1)).abs().mean()
     return 4 * (means + outside) + 10 * F.huber_loss(difference, torch.zeros_like(difference), delta=0.1)
-
-
-def luma(images: Tensor) -> Tensor:
-    """N1HW of float NCHW RGB."""
-    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def grey_weights(batch: int, device: torch.device) -> Tensor:
@@ -367,9 +350,8 @@ def train(config: Config, run: Run) -> None:
     first, half = config.initial_steps, max((config.steps - config.initial_steps) / 2, 1)
 
     def initial_rate(step: int) -> float:
-        """Of the initialisation phase: a rise over 100 steps, then a cosine; constant towards a photograph."""
-        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(first, 1), 1)))
-        return 1.0 if config.target == "photo" else min(1.0, (step + 1) / 100) * falling
+        """Of the initialisation phase; constant towards a photograph."""
+        return 1.0 if config.target == "photo" else rise_and_fall(step, first)
 
     def rate(step: int) -> float:
         """Of the adversarial phase: constant at first, then down to zero in a line."""
