@@ -16,7 +16,7 @@ from torch import Tensor
 import limner
 from limner import features
 from limner.adversarial import KernelDistance
-from limner.blocks import drawing
+from limner.blocks import measures
 from limner.methods.cartoongan import content_loss
 from limner.prepare.pictures import cut
 from limner.sources import open_source
@@ -59,7 +59,7 @@ def measure(*styles: str, photos: Path, cartoons: Path, vgg: Path, abstractions:
     kept, drawn = squares(photos)[::every], [tensor(each) for each in squares(cartoons)]
     seen = [tensor(each) for each in kept]
     with torch.no_grad():
-        palette, lines = KernelDistance(eyes, LAYERS, drawn[::2]), drawing.DrawingDistance(eyes, drawn[::2], seen)
+        palette, lines = KernelDistance(eyes, LAYERS, drawn[::2]), measures.DrawingDistance(eyes, drawn[::2], seen)
         floor = palette(drawn[1::2]).item()
         print(f"| | {' | '.join(COLUMNS)} |")
         print("|" + " --- |" * (len(COLUMNS) + 1))
@@ -76,10 +76,10 @@ def measure(*styles: str, photos: Path, cartoons: Path, vgg: Path, abstractions:
             shifted = [tensor(paint(np.ascontiguousarray(pixels[:, 1:]))) for pixels in kept]
             moved = [a - b[..., 1:] for a, b in zip(shifted, painted, strict=True)]
             numbers = [f"{palette(painted).item():.3f}", f"{lines(painted).item():.2f}", f"{torch.stack(content).mean().item():.2f}"]
-            numbers += [f"{each(*pair).item():.1f}" for each in (drawing.skin_hue_shift, drawing.outline_strength, drawing.light_rims)]
+            numbers += [f"{each(*pair).item():.1f}" for each in (measures.skin_hue_shift, measures.outline_strength, measures.light_rims)]
             numbers += [
-                f"{drawing.flat_noise(*pair).item():.2f}",
-                ", ".join(f"{drawing.spectral_peak(*pair, period).item():.2f}" for period in (2, 4)),
+                f"{measures.flat_noise(*pair).item():.2f}",
+                ", ".join(f"{measures.spectral_peak(*pair, period).item():.2f}" for period in (2, 4)),
             ]
             numbers.append(f"{255 * torch.stack([each[..., 32:-32, 32:-32].abs().mean() for each in moved]).mean().item():.2f}")
             print(f"| {name} | {' | '.join(numbers)} |", flush=True)

@@ -227,6 +227,29 @@ def test_partners_show_the_very_same_crops(tmp_path: Path, min_scale: float | No
     assert torch.allclose(1 - photos.held_out[0], made.held_out[0], atol=1.1 / 255)
 
 
+def test_places_are_where_the_crops_lie(tmp_path: Path) -> None:
+    pairs = Pairs(tmp_path)
+    photos, made = pairs.streams(tmp_path / "run", min_scale=None)
+
+    def cut(number: int, top: int, left: int, mirrored: int) -> torch.Tensor:
+        picture = photos.drawn.store[number]
+        assert picture is not None
+        crop = picture[:, top : top + 16, left : left + 16] / 255
+        return crop.flip(2) if mirrored else crop
+
+    seen = set()
+    for step in range(20):
+        numbers = [photos.drawn.place(n)[0] for n in photos.items(step)]
+        wanted = torch.stack([cut(n, *place) for n, place in zip(numbers, photos.places(step).tolist(), strict=True)])
+        assert torch.equal(photos[step], wanted)
+        assert torch.equal(photos.places(step), made.places(step))
+        seen |= {tuple(place) for place in photos.places(step).tolist()}
+    assert len(seen) > 40
+    (middle,) = photos.held_out_places
+    _, numbers = photos.held
+    assert torch.equal(photos.held_out[0], torch.stack([cut(n, *place) for n, place in zip(numbers, middle.tolist(), strict=True)]))
+
+
 def test_partners_that_cannot_be_read_are_shown_by_neither(tmp_path: Path) -> None:
     pairs = Pairs(tmp_path)
     (pairs.photos / "a" / "00.bmp").write_bytes(b"")

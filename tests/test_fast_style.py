@@ -1,14 +1,22 @@
 """Fast neural style against its paper: parameters, losses, and a training that learns."""
 
+import shutil
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from limner import card, image
+from limner.blocks import painterly
 from limner.errors import LimnerError
 from limner.methods import fast_style
+from limner.prepare import abstractions
+from tests.conftest import make_photo
+from tests.runs import lines, options, same, small, weights
 
 
 @pytest.mark.parametrize(("width", "parameters"), [("full", 1_679_235), ("half", 424_899), ("quarter", 108_771)])
@@ -59,12 +67,18 @@ def test_relative_error_does_not_depend_on_scale() -> None:
     "bad",
     [
         *({"steps": 0}, {"batch_size": 0}, {"image_size": 34}, {"image_size": 16}, {"min_scale": 2.0}, {"min_scale": 0.0}),
+        *({"initial_steps": 3000}, {"levels": 6}, {"stroke_size": 9.0}, {"photo_size": 100}, {"working_size": 9}, {"initial_rate": 0.0}),
         *({"style_size": 0}, {"pyramid": 0}, {"style_layers": ()}, {"learning_rate": 0.0}),
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
         fast_style.Config(Path(), Path(), **bad)
+
+
+def test_a_unet_wants_crops_that_it_can_halve() -> None:
+    with pytest.raises(LimnerError, match="multiple of 16"):
+        fast_style.Config(Path(), Path(), generator="unet", levels=4, image_size=72)
 
 
 def test_tone_wants_light_and_dark_in_their_places() -> None:
@@ -115,3 +129,96 @@ def test_style_loss_knows_the_painting(vgg_file: Path) -> None:
         itself, mirror, far = (loss(x, vgg(x)).item() for x in (painting, painting.flip(3), other))
     assert itself < 1e-8
     assert mirror < 0.2 * far
+
+
+def flowing(painting: Path, photos: Path, vgg_file: Path, **changes: Any) -> fast_style.Config:
+    """A small training with strokes: a U-Net on a canvas, half of the steps towards a target."""
+    phases = {"target": "flow", "generator": "unet", "levels": 1, "blocks": 1, "steps": 12, "initial_steps": 6, "photo_size": 40}
+    return small(painting, photos, vgg_file, **{**phases, "stroke_size": 0.5, "learning_rate": 2e-4, "colour_weight": 1.0, **changes})
+
+
+def prepared(photos: Path, painting: Path | None, out: Path, **changes: Any) -> Path:
+    abstractions.abstractions(
+        [photos],
+        abstractions.AbstractionOptions(out, **{"abstraction": "flow", "painting": painting, "stroke_size": 0.5, "size": 40, **changes}),
+    )
+    return out
+
+
+def test_older_recipes_keep_their_hashes() -> None:
+    """Options that came later count only where they say something else than what all trainings did before."""
+    from limner import training
+
+    plain = fast_style.Config(Path("painting.jpg"), Path("photos"))
+    assert training.recipe_sha256("fast_style", plain, 0) == "7426d8708a70cc817f71968fe91ea9e42a01f9002193620d7f7ca1d44f7f41f0"
+    other = {"start": Path("style.safetensors"), "abstractions": Path("drawn")}
+    assert training.recipe_sha256("fast_style", replace(plain, **other), 0) == training.recipe_sha256("fast_style", plain, 0)
+    assert set(plain.LATER) <= {f.name for f in fields(plain)}
+    for name, value in {"target": "flow", "generator": "unet", "stroke_size": 2.0, "blocks": 4, "initial_steps": 10}.items():
+        assert training.recipe_sha256("fast_style", replace(plain, **{name: value}), 0) != training.recipe_sha256("fast_style", plain, 0)
+
+
+def test_both_phases_and_resume_exactly(tmp_path: Path, painting: Path, many_photos: Path, vgg_file: Path) -> None:
+    from limner import training
+
+    made = prepared(many_photos, painting, tmp_path / "drawn")
+    config = flowing(painting, many_photos, vgg_file, abstractions=made)
+    every = {"checkpoint_every": 3, "keep_checkpoints": 9}
+    assert training.train("fast_style", config, options(tmp_path / "whole", **every)) is not None
+    assert {"content", "style", "tone", "colour"} <= lines(tmp_path / "whole" / "held-out.jsonl")[-1].keys()
+    for step in (3, 9):  # in either phase
+        broken = tmp_path / f"broken-{step}"
+        shutil.copytree(tmp_path / "whole", broken)
+        for path in (broken / "checkpoints").glob("step-*"):
+            if int(path.stem.split("-")[1]) > step:
+                path.unlink()
+        assert training.train("fast_style", config, options(broken, **every), resume=True) is not None
+        same(weights(tmp_path / "whole", 12), weights(broken, 12))
+
+
+def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
+    """On a photograph never seen, its picture is nearer to the target than the photograph is; and the canvas shows in it."""
+    from limner import training
+
+    made = prepared(photos, painting, tmp_path / "drawn")
+    changes = {"abstractions": made, "steps": 150, "initial_steps": 150, "width": "half", "levels": 2}
+    config = flowing(painting, photos, vgg_file, **changes)
+    assert training.train("fast_style", config, options(tmp_path / "run")) is not None
+    network = fast_style.rebuild(card.read(tmp_path / "run" / "style.onnx").network)
+    network.start_from(tmp_path / "run" / "style.safetensors")
+    network.eval()
+    pixels = make_photo(64, 64, seed=500)
+    colours = painterly.palette_for("flow", image.flat(image.read(painting)).astype(np.float32) / 255)
+    target = painterly.of_pixels(pixels, "flow", colours, 0.5)
+    x, y = (torch.from_numpy(each).permute(2, 0, 1)[None].float() / 255 for each in (pixels, target))
+    with torch.no_grad():
+        drawn = network(x)
+        assert (drawn - y).abs().mean() < 0.8 * (x - y).abs().mean()
+        network.get_buffer("canvas").zero_()
+        assert (network(x) - drawn).abs().mean() > 2e-3
+
+
+def test_strokes_on_the_fly(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
+    from limner import training
+
+    assert training.train("fast_style", flowing(painting, photos, vgg_file, steps=4, initial_steps=2), options(tmp_path / "run"))
+    start = tmp_path / "run" / "style.safetensors"
+    config = flowing(painting, photos, vgg_file, steps=2, initial_steps=0, target="woodblock", start=start)
+    assert training.train("fast_style", config, options(tmp_path / "more"))
+    with pytest.raises(LimnerError, match="does not hold the weights"):
+        training.train("fast_style", replace(config, levels=2), options(tmp_path / "other"))
+
+
+def test_preparing_takes_the_colours_of_a_painting(tmp_path: Path, painting: Path, photos: Path) -> None:
+    made = prepared(photos, painting, tmp_path / "drawn")
+    pixels = image.flat(image.read(photos / "photo-0.jpg"))
+    scale = 40 / min(pixels.shape[:2])
+    size = (round(pixels.shape[0] * scale), round(pixels.shape[1] * scale), 3)
+    assert image.flat(image.read(made / "photo-0.png")).shape == size
+    with pytest.raises(LimnerError, match="other stroke_size"):
+        prepared(photos, painting, made, stroke_size=1.0)
+    with pytest.raises(LimnerError, match="--painting"):
+        prepared(photos, None, tmp_path / "none")
+    with pytest.raises(LimnerError, match="--stroke-size"):
+        prepared(photos, painting, tmp_path / "none", stroke_size=9.0)
+    assert not (tmp_path / "none").exists()

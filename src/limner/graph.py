@@ -16,7 +16,7 @@ OPERATORS = frozenset([
     "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Log", "Max", "MaxPool", "Min",
     "Mish", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "QuantizeLinear", "Reciprocal", "ReduceMean", "ReduceSum", "Relu", "Reshape",
     "Resize", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub",
-    "Sum", "Tanh", "ThresholdedRelu", "Transpose", "Unsqueeze",
+    "Sum", "Tanh", "ThresholdedRelu", "Tile", "Transpose", "Unsqueeze",
 ])
 # fmt: on
 """What a style's network may be made of. None of them repeats, branches, draws random numbers or makes a shape out of nothing."""

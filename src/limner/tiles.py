@@ -135,7 +135,7 @@ class _Step:
         start, stop, first, rows = band
         reads = [self.kept[layer.name].read(first, first + rows) for layer in self.stage.reads]
         masks = [each.mask(start, stop, first, rows) for each in self.sums]
-        found = self.run(picture, reads, self.statistics, masks)
+        found = self.run(picture, reads, self.statistics, masks, first)
         for layer in self.writes:
             layer.write(found.pop(0), first, start, stop)
         measured = [(found.pop(0).copy(), found.pop(0).copy(), found.pop(0).copy(), mask) for mask in masks]

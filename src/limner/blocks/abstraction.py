@@ -92,7 +92,7 @@ def warmth(picture: Picture) -> Plane:
 def structure_tensor(plane: Plane, sigma: float) -> tuple[Plane, Plane, Plane]:
     """Squared slopes to the right and downwards, and their product, each a Gaussian mean of ``sigma`` pixels (Förstner and Gülch 1987)."""
     right, down = (cv2.Sobel(plane, cv2.CV_32F, dx, 1 - dx) / 8 for dx in (1, 0))
-    return tuple(_blurred(each, sigma) for each in (right * right, down * down, right * down))  # type: ignore[return-value]
+    return tuple(blurred(each, sigma) for each in (right * right, down * down, right * down))  # type: ignore[return-value]
 
 
 def coherence(plane: Plane, sigma: float) -> Plane:
@@ -156,7 +156,7 @@ def faces(photo: Picture, *, smallest: int = 20) -> Plane:
     for left, top, across, down in _cascade().detectMultiScale(enlarged, 1.15, 5, minSize=(2 * smallest,) * 2):
         centre = (int(left + across / 2) // 2, int(top + 0.54 * down) // 2)
         cv2.ellipse(found, centre, (max(int(across * 0.27), 1), max(int(down * 0.33), 1)), 0, 0, 360, 1.0, -1)
-    return _blurred(found, 3.0) if found.any() else found
+    return blurred(found, 3.0) if found.any() else found
 
 
 @cache
@@ -166,10 +166,10 @@ def _cascade() -> cv2.CascadeClassifier:
 
 def _across(plane: Plane, x: Plane, y: Plane, width: float, background: float) -> Plane:
     """Difference of Gaussians of ``width`` and 1.6 x that, along the line through each pixel that crosses the flow."""
-    right, down = _places(plane)
+    right, down = places(plane)
     sums, weights = [np.zeros_like(plane), np.zeros_like(plane)], [0.0, 0.0]
     for k in range(-int(np.ceil(4 * width)), int(np.ceil(4 * width)) + 1):
-        seen = _at(plane, right - k * y, down + k * x)
+        seen = sampled(plane, right - k * y, down + k * x)
         for n, sigma in enumerate((width, 1.6 * width)):
             weight = float(np.exp(-0.5 * (k / sigma) ** 2))
             sums[n] += weight * seen
@@ -181,56 +181,61 @@ def _along(plane: Plane, x: Plane, y: Plane, length: float) -> Plane:
     """Gaussian mean of ``length`` pixels along the flow, both ways from each pixel."""
     total, weights = plane.copy(), 1.0
     for sign in (1, -1):
-        (right, down), dx, dy = _places(plane), sign * x, sign * y
+        (right, down), dx, dy = places(plane), sign * x, sign * y
         for k in range(1, int(np.ceil(2 * length)) + 1):
             right, down = right + dx, down + dy
             weight = float(np.exp(-0.5 * (k / length) ** 2))
-            total += weight * _at(plane, right, down)
+            total += weight * sampled(plane, right, down)
             weights += weight
-            next_x, next_y = _at(x, right, down), _at(y, right, down)
+            next_x, next_y = sampled(x, right, down), sampled(y, right, down)
             turn = np.where(next_x * dx + next_y * dy < 0, np.float32(-1), np.float32(1))  # a tangent has no sign of its own
             dx, dy = turn * next_x, turn * next_y
     return total / weights
 
 
-def _places(plane: Plane) -> tuple[Plane, Plane]:
+def places(plane: Plane) -> tuple[Plane, Plane]:
+    """Where each pixel is: its column and its row."""
     down, right = np.mgrid[: plane.shape[0], : plane.shape[1]].astype(np.float32)
     return right, down
 
 
-def _at(plane: Plane, right: Plane, down: Plane) -> Plane:
+def sampled(plane: Plane, right: Plane, down: Plane) -> Plane:
+    """The plane (or planes, HWC) at these columns and rows, between pixels as well, continued by reflection."""
     return np.asarray(cv2.remap(plane, right, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101), np.float32)
 
 
-def _blurred(plane: Plane, sigma: float) -> Plane:
+def blurred(plane: Plane, sigma: float) -> Plane:
+    """Gaussian mean of a plane, or of planes (HWC), continued by reflection."""
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
-def inked(picture: Picture, lines: Plane, strength: float = 0.9) -> Picture:
-    """The picture under lines of ink, ``strength`` of the way to black."""
-    return np.asarray(picture * (1 - strength * lines.clip(0, 1)[..., None]), np.float32)
+def inked(picture: Picture, lines: Plane, strength: float = 0.9, ink: Picture | float = 0.0) -> Picture:
+    """The picture under lines of ``ink`` (a colour; black), ``strength`` of the way to it."""
+    paper = 1 - strength * lines.clip(0, 1)[..., None]
+    return np.asarray(picture * paper + ink * (1 - paper), np.float32)
 
 
-def drawn(photo: Picture) -> tuple[Picture, Plane]:
-    """What cartoons are made of: flat areas, lighter in the shadows, and lines of ink.
+def drawn(photo: Picture, width: float = 1.0, *, lighter: bool = True) -> tuple[Picture, Plane]:
+    """What cartoons are made of: flat areas, ``lighter`` in the shadows, and lines of ink.
 
     Outlines come from lightness as it is and by ratios, so that dark things have them, from the flat areas themselves, so that textures
     have none, and from warmth. In faces areas are finer and lines thinner: eyes and mouths are small.
+    ``width`` is a factor for the lines'.
     """
     smooth, fine = smoothed(photo), smoothed(photo, passes=1, diameter=5, colours=0.06, radius=2.0)
     flat, face = flats(without_texture(smooth), 0.02, 2.0), faces(photo)
-    found = outlines(lightness(smooth)), outlines(contrast(lightness(smooth)), threshold=0.009)
+    found = outlines(lightness(smooth), width=1.1 * width), outlines(contrast(lightness(smooth)), width=1.1 * width, threshold=0.009)
     of_areas = (
-        outlines(contrast(lightness(flat)), width=1.0, threshold=0.007),
-        outlines(warmth(flat), width=1.0, threshold=0.009, clutter=0.2),
+        outlines(contrast(lightness(flat)), width=width, threshold=0.007),
+        outlines(warmth(flat), width=width, threshold=0.009, clutter=0.2),
     )
+    thin = ink(lightness(fine), width=0.8, length=3.0, flow=2.0, threshold=0.014)
     lines = without_specks(np.maximum.reduce([*found, *(0.8 * each for each in of_areas)]))
-    flat = lifted(flat)
+    flat, fine = (lifted(flat), lifted(fine)) if lighter else (flat, fine)
     if not face.any():
         return flat, lines
-    thin = ink(lightness(fine), width=0.8, length=3.0, flow=2.0, threshold=0.014)
     lines = lines * (1 - face) + np.maximum(0.75 * thin, 0.35 * lines) * face
-    return flat + (lifted(fine) - flat) * face[..., None], lines
+    return flat + (fine - flat) * face[..., None], lines
 
 
 def storybook(photo: Picture) -> Picture:
@@ -264,10 +269,15 @@ ABSTRACTIONS: dict[str, Callable[[Picture], Picture]] = {"storybook": storybook,
 
 def abstraction(photo: Picture, name: str = "storybook") -> Picture:
     """The photograph as the picture ``name``, one of ``ABSTRACTIONS``; continued over its border, and cropped again."""
-    margins = [(MARGIN, MARGIN)] * 2 + [(0, 0)]
-    wide = np.pad(photo, margins, mode="reflect" if min(photo.shape[:2]) > MARGIN else "symmetric")
-    picture = ABSTRACTIONS[name](np.ascontiguousarray(wide, np.float32))
-    return np.ascontiguousarray(picture[MARGIN:-MARGIN, MARGIN:-MARGIN].clip(0, 1), np.float32)
+    return continued(photo, ABSTRACTIONS[name])
+
+
+def continued(photo: Picture, draw: Callable[[Picture], Picture], margin: int = MARGIN) -> Picture:
+    """``draw`` of the photograph, continued by ``margin`` pixels over its border before, and cropped after; in [0, 1]."""
+    margins = [(margin, margin)] * 2 + [(0, 0)]
+    wide = np.pad(photo, margins, mode="reflect" if min(photo.shape[:2]) > margin else "symmetric")
+    picture = draw(np.ascontiguousarray(wide, np.float32))
+    return np.ascontiguousarray(picture[margin:-margin, margin:-margin].clip(0, 1), np.float32)
 
 
 def of_pixels(pixels: NDArray[np.uint8], name: str = "storybook") -> NDArray[np.uint8]:

@@ -80,7 +80,7 @@ def edge_smoothed(sources: list[Path], *, options: Annotated[edges.EdgeOptions, 
 
 @app.command(name="abstractions")
 def abstracted(sources: list[Path], *, options: Annotated[abstractions.AbstractionOptions, flat]) -> int:
-    """Write abstractions of photographs, as PNG files of their names into a folder: what `limner train cartoongan --abstractions` takes.
+    """Write abstractions of photographs, as PNG files of their names into a folder: what `limner train` takes by --abstractions.
 
     Parameters
     ----------

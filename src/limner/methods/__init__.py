@@ -28,6 +28,14 @@ class Pictures(Protocol):
     def __getitem__(self, step: int) -> Tensor:
         """This process's batch of ``step``: the same one whenever it is asked for."""
 
+    held_out_places: list[Tensor]
+    """Where these crops lie, as ``places``."""
+
+    def places(self, step: int) -> Tensor:
+        """Where the crops of ``step`` lie in their pictures, for streams that leave those as they are (``min_scale`` None): int64 N x 3, a
+        crop's top and left, and 1 where it is mirrored.
+        """
+
     def altered(self, alter: Callable[[Any], Any]) -> "Pictures":
         """The same crops at the same steps, each through ``alter`` first: uint8 HWC RGB of NumPy to the same."""
 

@@ -24,7 +24,6 @@ Differs from the paper:
 remain; weights start as torch's layers do, where the authors' code does not say.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -40,8 +39,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from limner import features
 from limner.adversarial import ImagePool, running_average
-from limner.blocks import drawing
-from limner.blocks.drawing import drawing_loss, luma
+from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
+from limner.blocks.measures import LAYER, DrawingDistance
 from limner.blocks.unet import UNet
 from limner.edges import Blur, edge_smoothed
 from limner.errors import require
@@ -336,7 +335,7 @@ def streams(config: Config, run: Run) -> tuple[Pictures, Pictures, Pictures, Pic
 
 
 def train(config: Config, run: Run) -> None:
-    eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, (drawing.LAYER,)))
+    eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, (LAYER,)))
     generator = build(config)
     if config.start is not None:
         generator.start_from(config.start)
@@ -349,9 +348,8 @@ def train(config: Config, run: Run) -> None:
     first, half = config.initial_steps, max((config.steps - config.initial_steps) / 2, 1)
 
     def initial_rate(step: int) -> float:
-        """Of the initialisation phase: a rise over 100 steps, then a cosine; constant towards a photograph."""
-        falling = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(step / max(first, 1), 1)))
-        return 1.0 if config.target == "photo" else min(1.0, (step + 1) / 100) * falling
+        """Of the initialisation phase; constant towards a photograph."""
+        return 1.0 if config.target == "photo" else rise_and_fall(step, first)
 
     def rate(step: int) -> float:
         """Of the adversarial phase: constant at first, then down to zero in a line."""
@@ -412,7 +410,7 @@ def train(config: Config, run: Run) -> None:
     photos, targets, cartoons, smoothed = streams(config, run)
     with torch.no_grad():
         both = cartoons.held_out and photos.held_out
-        distance = drawing.DrawingDistance(vgg, cartoons.held_out, photos.held_out) if both else None
+        distance = DrawingDistance(vgg, cartoons.held_out, photos.held_out) if both else None
 
     def held_out() -> dict[str, Tensor]:
         """Distance from cartoons in drawing, and half of what content is lost: the photographs themselves would get 1."""

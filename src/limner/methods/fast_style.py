@@ -16,25 +16,35 @@ Differs from the paper:
 - Adam's rate rises and falls again, its beta1 the other way round (one cycle); gradients are clipped at a norm of 5.
 - Photographs are not squashed to squares: crops of 0.5 to 1 of the short side, half of them mirrored.
 - The style file holds an average of the weights, at the checkpoint with the best held-out number.
+- There may be an initialisation phase, as CartoonGAN has one, whose target is the photograph in a painter's hand
+  (``limner.blocks.painterly``): strokes along its forms, in the painting's colours. Statistics alone ask for strokes, but not for their
+  places, so that a network lays all of them in one direction. After it, content and colours are kept to that picture's (option ``target``).
+- For it, the generator may be a U-Net without norm, which draws on the photograph and sees a canvas of noise (option ``generator``).
 
 ``--preset paper`` is the paper's width, steps, rate, Gram matrices at one size of the picture, and largest squares. The rest of the above
 remains; the layers are those of Gatys et al., as others use them with VGG-19, and the weights suit losses that are relative.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from limner import features
+from limner.blocks import canvas
+from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
+from limner.blocks.unet import UNet
 from limner.errors import require
-from limner.methods import Run, StyleNetwork
+from limner.methods import Pictures, Run, StyleNetwork
 
 WIDTHS = {"full": 32, "half": 16, "quarter": 8}
+UNET_WIDTHS = {"full": 32, "half": 24, "quarter": 16}
 
 
 @dataclass(frozen=True)
@@ -45,18 +55,41 @@ class Config:
     """The painting to learn from; never squashed to a square."""
     photos: Path
     """Folder of photographs to practise on (searched recursively); a few hundred are enough."""
+    abstractions: Path | None = None
+    """What `limner prepare abstractions` made of the photographs; by default the target is drawn on the fly, crop by crop."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
+    start: Path | None = None
+    """Weights to start from (the .safetensors beside a style of the same network), in the place of random ones."""
     steps: int = 2000
-    """Training steps (paper, section 4.1: 40,000); the first two thousand bring most of it."""
+    """Training steps of both phases together (paper, section 4.1: 40,000); without an initialisation phase the first two thousand bring
+    most of it."""
+    initial_steps: int = 0
+    """Steps of the initialisation phase, in which the network learns to draw its target; the painting's statistics come after it."""
+    target: Literal["photo", "flow", "woodblock"] = "photo"
+    """What content is measured against, and what the initialisation phase aims at: the photograph; or the photograph as paint that flows
+    along its forms, or as a woodblock print, in the colours of the painting."""
+    stroke_size: float = 1.0
+    """Size of the target's strokes: 2 makes all of them twice as large."""
     batch_size: int = 4
     """Photographs a step (section 4.1)."""
     image_size: int = 256
     """Side of the square crops, in pixels (section 4.1)."""
     min_scale: float = 0.5
-    """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes."""
+    """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes. Towards a target
+    with strokes, photographs are cropped as they are: strokes have a width in pixels."""
+    photo_size: int = 320
+    """Short side, in pixels, to which larger photographs are then reduced before they are cropped; about what the style will see."""
+    working_size: int = 0
+    """Short side, in pixels, at which the finished style paints; what it paints is enlarged. 0: at each photograph's own size."""
+    generator: Literal["paper", "unet"] = "paper"
+    """The paper's network, or a U-Net without norm that draws on the photograph and sees a canvas."""
     width: Literal["full", "half", "quarter"] = "half"
     """Channels of the network: full is the paper's (1.68 M parameters), half is four times cheaper, quarter is for live video."""
+    levels: int = 3
+    """How many times the U-Net halves the picture."""
+    blocks: int = 5
+    """Residual blocks (supplement: 5)."""
     style_size: int = 512
     """Short side, in pixels, that the painting is scaled to: smaller gives smaller strokes."""
     style_weight: float = 2.5
@@ -66,7 +99,13 @@ class Config:
     tv_weight: float = 2.0
     """Weight of the total variation (section 3.2): more gives cleaner flat areas and softer strokes."""
     tone_weight: float = 2.0
-    """Weight of the tone loss: more keeps light and shade closer to the photograph's, 0 leaves them to the painting."""
+    """Weight of the tone loss: more keeps light and shade closer to the target's, 0 leaves them to the painting."""
+    colour_weight: float = 0.0
+    """Weight of the target's colours, in means over 8 x 8 pixels: more keeps what is warm warm, 0 leaves them to the painting."""
+    ink_weight: float = 0.0
+    """In the initialisation phase: how much more a line of ink counts than what lies beside it."""
+    initial_rate: float = 1e-3
+    """Highest rate of Adam in the initialisation phase, falling along a cosine."""
     learning_rate: float = 2e-3
     """Highest rate of Adam's one-cycle schedule (section 4.1: 1e-3, constant)."""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu3_3")
@@ -77,16 +116,29 @@ class Config:
     """Levels of the picture pyramid on which the style loss is taken; each level is half the size of the one before."""
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"--steps must be at least 1, not {self.steps}.")
-        require(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}.")
-        require(
-            self.image_size >= 32 and self.image_size % 4 == 0, f"--image-size must be a multiple of 4 from 32 on, not {self.image_size}."
-        )
+        for name in ("steps", "batch_size", "levels", "blocks"):
+            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+        for name in ("initial_steps", "colour_weight", "ink_weight"):
+            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+        size, multiple = self.image_size, 2**self.levels if self.generator == "unet" else 4
+        require(size >= 32 and size % multiple == 0, f"--image-size must be a multiple of {multiple} from 32 on, not {size}.")
+        require(self.initial_steps <= self.steps, f"--initial-steps must be at most --steps ({self.steps}), not {self.initial_steps}.")
+        require(self.photo_size >= size, f"--photo-size must be at least --image-size ({size}), not {self.photo_size}.")
+        require(self.working_size == 0 or self.working_size >= 64, f"--working-size must be 0 or at least 64, not {self.working_size}.")
+        require(0.25 <= self.stroke_size <= 4, f"--stroke-size must be from 0.25 to 4, not {self.stroke_size:g}.")
+        require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
+        require(self.initial_rate > 0, f"--initial-rate must be above 0, not {self.initial_rate:g}.")
         require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
         require(self.style_size >= 32, f"--style-size must be at least 32, not {self.style_size}.")
         require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
         require(1 <= self.pyramid <= 5, f"--pyramid must be from 1 to 5, not {self.pyramid}.")
         require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
+
+    LATER: ClassVar[dict[str, object]] = {
+        **{"initial_steps": 0, "target": "photo", "stroke_size": 1.0, "photo_size": 320, "working_size": 0, "generator": "paper"},
+        **{"abstractions": None, "start": None, "levels": 3, "blocks": 5, "colour_weight": 0.0, "ink_weight": 0.0, "initial_rate": 1e-3},
+    }
+    """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
@@ -156,8 +208,17 @@ class Generator(StyleNetwork):
         return torch.tanh(self.to_rgb(self.decoder(self.residuals(x)))) * 0.5 + 0.5
 
 
-def build(config: Config) -> Generator:
-    return Generator(WIDTHS[config.width])
+def build(config: Config) -> StyleNetwork:
+    if config.generator == "paper":
+        return Generator(WIDTHS[config.width], config.blocks)
+    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas.PLANES)
+    network.start_canvas(canvas.canvas(config.stroke_size))
+    return network
+
+
+def rebuild(arguments: dict[str, int]) -> StyleNetwork:
+    """The network that these ``arguments`` of a card describe: a U-Net is the one that has levels."""
+    return UNet(**arguments) if "levels" in arguments else Generator(**arguments)
 
 
 def gram_matrix(feature: Tensor) -> tuple[Tensor]:
@@ -192,12 +253,17 @@ def total_variation(images: Tensor) -> Tensor:
 
 def tone_difference(images: Tensor, photos: Tensor) -> Tensor:
     """1 minus the correlation of coarse luma (squares of 16 x 16 pixels) of two float NCHW RGB batches: any brightness and contrast do."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)
-    tones = [F.avg_pool2d((batch.float() * weights).sum(1), 16).flatten(1) for batch in (images, photos)]
+    tones = [F.avg_pool2d(luma(batch.float())[:, 0], 16).flatten(1) for batch in (images, photos)]
     tones = [tone - tone.mean(1, keepdim=True) for tone in tones]
     energies = [tone.square().sum(1) for tone in tones]
     # 0.01 on both sides: a photograph without light and shade asks for nothing. 1e-12: the root has a slope at zero, too.
     return (1 - ((tones[0] * tones[1]).sum(1) + 0.01) / ((energies[0] * energies[1] + 1e-12).sqrt() + 0.01)).mean()
+
+
+def colour_difference(images: Tensor, targets: Tensor) -> Tensor:
+    """Mean absolute difference of what is not luma in two float NCHW RGB batches, in means over 8 x 8 pixels."""
+    colours = [F.avg_pool2d(batch - luma(batch), 8) for batch in (images, targets)]
+    return (colours[0] - colours[1]).abs().mean()
 
 
 class StyleLoss:
@@ -231,54 +297,101 @@ class StyleLoss:
         return torch.stack(terms).sum() / (self.config.pyramid * len(self.config.style_layers))
 
 
+def streams(config: Config, run: Run, painting: Tensor) -> tuple[Pictures, Pictures]:
+    """Photographs, and what they are to become; without a target with strokes the same."""
+    stream = partial(run.pictures, config.photos, size=config.image_size, batch_size=config.batch_size)
+    if config.target == "photo":
+        photos = stream(min_scale=config.min_scale)
+        return photos, photos
+    photos = stream(min_scale=None, short_side=config.photo_size)
+    if config.abstractions is not None:
+        return photos, run.partners(config.abstractions, photos, name="abstractions")
+    from limner.blocks import painterly  # OpenCV; prepared abstractions do without
+
+    colours = painterly.palette_for(config.target, painting[0].permute(1, 2, 0).cpu().numpy())
+    alter = partial(painterly.of_pixels, name=config.target, colours=colours, stroke_size=config.stroke_size)
+    return photos, photos.altered(alter)
+
+
 def train(config: Config, run: Run) -> None:
     vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
-    generator = run.place(build(config))
+    generator = build(config)
+    if config.start is not None:
+        generator.start_from(config.start)
+    generator = run.place(generator)
+    first = config.initial_steps
     optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
+    schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=max(config.steps - first, 1))
+    initial_optimizer = torch.optim.Adam(generator.parameters(), config.initial_rate, betas=(0.9, 0.99), fused=True)
+    initial_schedule = LambdaLR(initial_optimizer, lambda step: rise_and_fall(step, first))
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
+    average.module.eval()
 
     painting = run.picture(config.style_image)
+    photos, targets = streams(config, run, painting)
     scale = config.style_size / min(painting.shape[-2:])
     painting = F.interpolate(painting, scale_factor=scale, mode="bicubic", antialias=True).clamp(0, 1)
     style_loss = StyleLoss(vgg, config, painting)
+    draws = config.generator == "unet"
+    placed = draws and config.abstractions is not None  # what is drawn on the fly has the canvas begin at each crop's corner
 
-    def losses(generator: nn.Module, photos: Tensor) -> dict[str, Tensor]:
+    def painted(generator: nn.Module, photos: Tensor, places: Tensor | None) -> Tensor:
+        found: Tensor = generator(photos, places) if draws else generator(photos)
+        return found.float()
+
+    def grey(images: Tensor) -> Tensor:
+        """A target has the painting's colours already, which content should leave alone."""
+        return images if config.target == "photo" else luma(images).expand(-1, 3, -1, -1)
+
+    def losses(generator: nn.Module, photos: Tensor, targets: Tensor, places: Tensor | None) -> dict[str, Tensor]:
         with run.autocast():
-            stylized = generator(photos).float()
+            drawn = painted(generator, photos, places)
+            stylized = drawn.clamp(0, 1) if draws else drawn
             seen = vgg(stylized)
             with torch.no_grad():
-                photo_content = vgg(photos)[config.content_layer]
-            content = relative_error(seen[config.content_layer], photo_content, floor=1e-6)
+                wanted = vgg(grey(targets))[config.content_layer]
+            kept = seen if config.target == "photo" else vgg(grey(stylized))
+            content = relative_error(kept[config.content_layer], wanted, floor=1e-6)
             style = style_loss(stylized, seen)
             tv = total_variation(stylized)
-            tone = tone_difference(stylized, photos)
-            return {
-                "loss": content + config.style_weight * style + config.tv_weight * tv + config.tone_weight * tone,
-                "content": content,
-                "style": style,
-                "tv": tv,
-                "tone": tone,
-            }
+            tone = tone_difference(stylized, targets) if config.target == "photo" else (luma(stylized) - luma(targets)).abs().mean()
+            loss = content + config.style_weight * style + config.tv_weight * tv + config.tone_weight * tone
+            found = {"content": content, "style": style, "tv": tv, "tone": tone}
+            if config.colour_weight:
+                found["colour"] = colour_difference(stylized, targets)
+                loss = loss + config.colour_weight * found["colour"]
+            if draws:  # what is cut off in the style file must not grow
+                loss = loss + 4 * (drawn - stylized).abs().mean()
+            return {"loss": loss, **found}
+
+    def initial_losses(generator: nn.Module, photos: Tensor, targets: Tensor, places: Tensor | None) -> dict[str, Tensor]:
+        with run.autocast():
+            drawn = painted(generator, photos, places)
+        return {"loss": drawing_loss(drawn, targets, config.ink_weight), "drawing": (drawn - targets).abs().mean()}
 
     def held_out() -> dict[str, Tensor]:
-        """Losses of what becomes the style file, over photographs never trained on."""
+        """Losses of what becomes the style file, over photographs never trained on; of the phase that ends the training."""
+        by = losses if first < config.steps else initial_losses
+        batches = zip(photos.held_out, targets.held_out, photos.held_out_places, strict=True)
         with torch.no_grad():
-            found = [losses(average.module, batch) for batch in photos.held_out]
+            found = [by(average.module, x, target, place if placed else None) for x, target, place in batches]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
-    photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=config.min_scale)
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
-    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, average=average)
+    initial = {"initial_optimizer": initial_optimizer, "initial_schedule": initial_schedule} if first else {}
+    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, average=average, **initial)
 
-    losses_of = run.compile(losses)
+    initial_of, losses_of = (run.compile(each) for each in (initial_losses, losses))
     for step in run.steps(config.steps):
-        found = losses_of(generator, photos[step])
-        optimizer.zero_grad()
+        initial_phase, places = step < first, photos.places(step) if placed else None
+        x = photos[step]
+        found = (initial_of if initial_phase else losses_of)(generator, x, x if targets is photos else targets[step], places)
+        chosen, falling = (initial_optimizer, initial_schedule) if initial_phase else (optimizer, schedule)
+        chosen.zero_grad()
         run.backward(found["loss"], generator)
-        nn.utils.clip_grad_norm_(generator.parameters(), 5.0)
-        optimizer.step()
-        schedule.step()
+        nn.utils.clip_grad_norm_(generator.parameters(), 1.0 if draws else 5.0)
+        chosen.step()
+        falling.step()
         average.update_parameters(generator)
         run.log(step, **{name: loss.detach() for name, loss in found.items()})

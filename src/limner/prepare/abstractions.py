@@ -1,20 +1,22 @@
-"""Abstractions of photographs, for CartoonGAN's initialisation phase: what `limner train cartoongan` otherwise draws on the fly.
+"""Abstractions of photographs, for an initialisation phase: of CartoonGAN, which otherwise draws them on the fly, or of fast style.
 
 They bear the photographs' names, so that each finds its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from cyclopts import Parameter
-from numpy.typing import NDArray
 
-from limner import prepare
+from limner import image, prepare
+from limner.errors import require
 from limner.prepare.copies import copies
 
 
@@ -24,8 +26,13 @@ class AbstractionOptions:
 
     out: Annotated[Path, Parameter(alias="-o")]
     """Where to write: a new folder; a preview sheet lies beside it. The same command again goes on with a run that was ended."""
-    abstraction: Literal["storybook", "ink", "comic"] = "storybook"
-    """Which one: flat colours with outlines, a wash under lines of ink, or few hard tones under heavy ink."""
+    abstraction: Literal["storybook", "ink", "comic", "flow", "woodblock"] = "storybook"
+    """Which one: flat colours with outlines, a wash under lines of ink, few hard tones under heavy ink; or, in the colours of a painting,
+    paint that flows along the forms, or a woodblock print."""
+    painting: Path | None = None
+    """The painting whose colours flow and woodblock take."""
+    stroke_size: float = 1.0
+    """Size of the strokes of flow and woodblock: 2 makes all of them twice as large."""
     size: int = 320
     """Short side, in pixels, to which larger photographs are reduced before; the training's --photo-size."""
     workers: Annotated[int | None, Parameter(show_default=False)] = None
@@ -40,11 +47,18 @@ def abstractions(
     Beside it appears `<out>-sheet.jpg`: a few photographs and their abstractions. Raises LimnerError where none can be used.
     """
     sizes = prepare.Options(options.out, size=options.size, crops=0, distance=-1, workers=options.workers)
-    about = {"abstraction": options.abstraction, "size": options.size}
+    about: dict[str, Any] = {"abstraction": options.abstraction, "size": options.size}
 
-    from limner.blocks.abstraction import of_pixels  # OpenCV, which comes with the extra `train`
+    from limner.blocks import abstraction, painterly  # OpenCV, which comes with the extra `train`
 
-    def alter(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return of_pixels(pixels, options.abstraction)
+    require(0.25 <= options.stroke_size <= 4, f"--stroke-size must be from 0.25 to 4, not {options.stroke_size:g}.")
+    if options.abstraction in painterly.PAINTERLY:
+        require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with --painting.")
+        painting = image.flat(image.read(options.painting)) if options.painting else np.zeros((1, 1, 3), np.uint8)
+        about |= {"painting": hashlib.sha256(painting.tobytes()).hexdigest(), "stroke_size": options.stroke_size}
+        colours = painterly.palette_for(options.abstraction, image.to_float(painting)[0].transpose(1, 2, 0))
+        alter = partial(painterly.of_pixels, name=options.abstraction, colours=colours, stroke_size=options.stroke_size)
+    else:
+        alter = partial(abstraction.of_pixels, name=options.abstraction)
 
     return copies("abstractions", sources, sizes, about, alter, lambda pixels: [pixels, alter(pixels)], progress, named=True)

@@ -85,7 +85,7 @@ class Stage:
     """Gives the stylized picture."""
 
 
-Run = Callable[[Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Array, Array]], Sequence[Array]], list[NDArray[Any]]]
+Run = Callable[[Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Array, Array]], Sequence[Array], int], list[NDArray[Any]]]
 
 
 class Stages:
@@ -98,6 +98,7 @@ class Stages:
         self.path, self.precision = path, precision
         self._network = read(path)
         _name_squares(self._network, self._static())
+        self._canvases = _canvases(self._network)
         self._analyse(self._static(), SIDE)
 
     def _static(self) -> Any:
@@ -198,6 +199,7 @@ class Stages:
         - the band of the picture, float32 1 x 3 x rows x width in [0, 1], if the stage reads it, and of each of ``stage.reads``;
         - the statistics of ``stage.norms``, by name: factor and summand;
         - for each of ``stage.measures`` a mask, float32 1 x 1 x H x 1, of the rows that count;
+        - the number of the band's first row, for what the network repeats over the picture: a canvas;
 
         it returns ``stage.writes``, float16; of each of ``stage.measures`` a number near its mean, the mean of what is left when that is
         taken off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the
@@ -223,6 +225,9 @@ class Stages:
             node = nodes[norm.name]
             factor, summand = (parameter([1, norm.layer.channels, 1, 1]) for _ in range(2))
             node.output(0).replace(op.add(op.multiply(node.input_value(0), factor), summand).output(0))
+        canvases = [] if not stage.reads_picture else list(self._canvases.items())
+        for name, canvas in canvases:
+            nodes[name].input(0).replace_source_output(parameter(canvas.shape).output(0))
         results = [op.result(op.convert(ends[layer.name], "f16")) for layer in stage.writes]
         everywhere = op.constant(np.array([2, 3], np.int64))
         for norm in stage.measures:
@@ -245,11 +250,13 @@ class Stages:
             reads: Sequence[NDArray[np.float16]],
             statistics: dict[str, tuple[Array, Array]],
             masks: Sequence[Array],
+            first: int,
         ) -> list[NDArray[Any]]:
             inputs: list[Any] = [picture] if stage.reads_picture else []
             inputs += [
                 *reads,
                 *(each for norm in stage.norms for each in statistics[norm.name]),
+                *(np.roll(canvas, -first, axis=2) for _, canvas in canvases),
                 *masks,
             ]
             if not hasattr(mine, "request"):
@@ -273,6 +280,17 @@ def _name_squares(network: Any, static: Any) -> None:
             squares = op.space_to_depth(nodes[before.get_friendly_name()].input_value(0), "depth_first", block)
             end.output(0).replace(squares.output(0))
             squares.set_friendly_name(end.get_friendly_name())
+
+
+def _canvases(network: Any) -> dict[str, Array]:
+    """Constants, 1 x C x P x P, that the network repeats over the picture, by the operation that does it."""
+    found = {}
+    for node in network.get_ordered_ops():
+        if node.get_type_name() == "Tile":
+            source = node.input_value(0).get_node()
+            values = (source.input_value(0).get_node() if source.get_type_name() == "Convert" else source).get_data()
+            found[node.get_friendly_name()] = np.asarray(values, np.float32)
+    return found
 
 
 def _constants(value: Any) -> Any:

@@ -143,8 +143,16 @@ def _told_by_method(method: str, config: Any, options: Options) -> dict[str, Any
 
 
 def recipe_sha256(method: str, config: Any, seed: int) -> str:
-    """Hash of every option that shapes the weights. Paths are left out: what lies there is told in the card's ``trained_on``."""
-    table = {name: value for name, value in asdict(config).items() if not isinstance(value, Path)}
+    """Hash of every option that shapes the weights. Paths are left out: what lies there is told in the card's ``trained_on``.
+
+    So are options that came ``LATER``, where they are at the value that changes nothing: older recipes keep their hashes.
+    """
+    later = getattr(config, "LATER", {})
+    table = {
+        name: value
+        for name, value in asdict(config).items()
+        if not isinstance(value, Path) and not (name in later and value == later[name])
+    }
     return hashlib.sha256(json.dumps({"method": method, "seed": seed, **table}, sort_keys=True).encode()).hexdigest()
 
 

@@ -155,13 +155,22 @@ class Crops:
 
     def __getitem__(self, n: int) -> Tensor:
         """Crop ``n``: uint8 CHW RGB. Raises ``LimnerError`` where no picture at all can be read."""
+        number, top, left, side, mirrored = self.place(n)
+        picture = self.store[number]
+        if picture is None:  # it was there when ``place`` looked, and is no more
+            return self[n]
+        crop = resized(picture[:, top : top + side, left : left + side], self.size, self.size)
+        return crop.flip(2) if mirrored else crop
+
+    def place(self, n: int) -> tuple[int, int, int, int, bool]:
+        """Which picture crop ``n`` is of, its top, left and side there, and whether it is mirrored."""
         epoch, place = divmod(n, len(self.numbers))
         order = self._order(epoch)
         for k in range(len(self.numbers)):
             number = self.numbers[order[(place + k) % len(self.numbers)]]
-            picture = self.store[number]
-            if picture is not None and number in self.shown:
-                return self._crop(picture, np.random.default_rng((self.seed, 1, n)))
+            size = self.store.size(number)
+            if size is not None and number not in self.store.bad and number in self.shown:
+                return number, *self._square(size, np.random.default_rng((self.seed, 1, n)))
         raise LimnerError(none_readable(next(store for store in reversed(self.shown.stores) if store.bad)))
 
     def partners(self, store: Partners) -> "Crops":
@@ -178,13 +187,12 @@ class Crops:
             self._orders[epoch] = np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.numbers))
         return self._orders[epoch]
 
-    def _crop(self, picture: Tensor, random: np.random.Generator) -> Tensor:
-        height, width = picture.shape[1:]
+    def _square(self, size: torch.Size, random: np.random.Generator) -> tuple[int, int, int, bool]:
+        height, width = size[1:]
         short = min(height, width)
         side = min(self.size, short) if self.scales is None else max(round(short * random.uniform(*self.scales)), 1)
-        top, left = random.integers(height - side + 1), random.integers(width - side + 1)
-        crop = resized(picture[:, top : top + side, left : left + side], self.size, self.size)
-        return crop.flip(2) if random.random() < 0.5 else crop
+        top, left = int(random.integers(height - side + 1)), int(random.integers(width - side + 1))
+        return top, left, side, bool(random.random() < 0.5)
 
 
 class Altered:
@@ -212,6 +220,7 @@ class Stream:
         self.last: int | None = None
         self.held: tuple[Store, list[int]] = crops.store, []
         self.held_out: list[Tensor] = []
+        self.held_out_places: list[Tensor] = []
         self.watched: list[Tensor] = []
         self.fingerprint = ""
         self.preview: list[Tensor] = []
@@ -236,13 +245,24 @@ class Stream:
         own, self.held = self.drawn, (store, numbers)
         centred = partial(centred_crops, size=own.size, batch_size=self.batch_size, device=self.device, native=own.scales is None)
         self.fingerprint = fingerprint(own.store.source, numbers)
-        self.held_out = centred(store, numbers)
+        self.held_out, self.held_out_places = centred(store, numbers), self._centres(store, numbers)
         self.watched = self.held_out or centred(own.store, own.numbers[: held_out.SPARED])
         preview = sheets.photos((store[n] for n in numbers), self.preview_side)
         preview = preview or sheets.photos((own.store[n] for n in own.numbers), self.preview_side)
         if not preview:  # all of them were tried
             raise LimnerError(none_readable(own.store))
         self.preview = [photo.to(self.device) for photo in preview]
+
+    def _centres(self, store: Store, numbers: list[int]) -> list[Tensor]:
+        """Where the held-out crops lie, as ``places``."""
+        sizes = [size[1:] for n in numbers if (size := store.size(n)) is not None and n not in store.bad]
+        rows = [[max(side - self.drawn.size, 0) // 2 for side in size] + [0] for size in sizes]
+        return [torch.tensor(rows[i : i + self.batch_size], device=self.device) for i in range(0, len(rows), self.batch_size)]
+
+    def places(self, step: int) -> Tensor:
+        """Where the crops of ``step`` lie in their pictures: int64 N x 3, top, left, and 1 for those that are mirrored."""
+        found = [self.drawn.place(n) for n in self.items(step)]
+        return torch.tensor([[top, left, int(mirrored)] for _, top, left, _, mirrored in found], device=self.device)
 
     def end_at(self, step: int) -> None:
         """Nothing is prepared for ``step`` and later."""

@@ -21,6 +21,8 @@ def operate(graph: GraphProto) -> None:
             _paint_in_squares(graph, node)
         elif node.op_type == "Transpose":
             _see_in_squares(graph, node)
+        elif node.op_type == "Expand":
+            _expand_nothing(graph, node)
 
 
 def _paint_in_squares(graph: GraphProto, conv: NodeProto) -> None:
@@ -63,6 +65,17 @@ def _see_in_squares(graph: GraphProto, transpose: NodeProto) -> None:
     pick = _constant(graph, f"{end}.pick", picks(side))
     square = helper.make_node("Conv", [source, pick], [end], kernel_shape=[side, side], strides=[side, side])
     _replace(graph, last, [square])
+
+
+def _expand_nothing(graph: GraphProto, expand: NodeProto) -> None:
+    """What is repeated (a canvas) is exported as expanded by ones before, which changes nothing."""
+    if not _values(graph, expand.input[0]).size or set(_values(graph, expand.input[1]).tolist()) != {1}:
+        return
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == expand.output[0]:
+                node.input[place] = expand.input[0]
+    _replace(graph, expand, [])
 
 
 def picks(side: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
 from limner import features
-from limner.blocks import abstraction, drawing
+from limner.blocks import abstraction, measures
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 ARTISTS = ("catherine-groenewald", "rob-owen", "magriet-brink", "jesse-breytenbach")
@@ -98,7 +98,7 @@ def hand_made() -> dict[str, Tensor]:
 def distances(see: Callable[[Tensor], dict[str, Tensor]], cartoons: list[Tensor], made: dict[str, Tensor]) -> dict[str, float]:
     """Of each hand-made picture, and of other cartoons, whose outlines lie along their own edges."""
     with torch.no_grad():
-        distance = drawing.DrawingDistance(see, [cartoons[0]], made["photograph"].split(6))
+        distance = measures.DrawingDistance(see, [cartoons[0]], made["photograph"].split(6))
         found = {name: distance(pictures.split(6)).item() for name, pictures in made.items()}
         distance.photos = [cartoons[1]]
         return {**found, "cartoons": distance([cartoons[1]]).item()}
@@ -116,7 +116,7 @@ def check_order(found: dict[str, float]) -> None:
 
 def random_vgg() -> features.VGG19:
     torch.manual_seed(0)
-    vgg = features.VGG19((drawing.LAYER,))
+    vgg = features.VGG19((measures.LAYER,))
     for convolution in vgg.features.values():
         torch.nn.init.kaiming_normal_(convolution.weight)
         torch.nn.init.zeros_(convolution.bias)
@@ -143,38 +143,38 @@ def test_drawing_is_seen_in_real_cartoons() -> None:
     paths = sorted((data / "photos").glob("*.jpg"))
     photos = [read(path, 320) for path in paths[:: len(paths) // 24][:24]]
     likes = [picture.permute(1, 2, 0).numpy() for picture in cartoons[0][:24]]
-    vgg = features.load((drawing.LAYER,), next(data.glob("vgg19*.safetensors")))
+    vgg = features.load((measures.LAYER,), next(data.glob("vgg19*.safetensors")))
     check_order(distances(vgg, cartoons, sets(photos, likes, centre)))
 
 
 def test_measures_of_one_thing_each(hand_made: dict[str, Tensor]) -> None:
     photos = hand_made["photograph"]
-    outlines = {name: drawing.outline_strength(pictures, photos).item() for name, pictures in hand_made.items()}
+    outlines = {name: measures.outline_strength(pictures, photos).item() for name, pictures in hand_made.items()}
     assert min(outlines["flats + ink"], outlines["photograph + ink"]) > 2 + max(
         outlines["photograph"], outlines["flats"], outlines["sharpened"]
     )
-    assert drawing.light_rims(photos, photos) == 0
-    assert drawing.light_rims(hand_made["sharpened"], photos) > 5 > 0 > drawing.light_rims(hand_made["flats + ink"], photos)
-    noise = {name: drawing.flat_noise(pictures, photos).item() for name, pictures in hand_made.items()}
+    assert measures.light_rims(photos, photos) == 0
+    assert measures.light_rims(hand_made["sharpened"], photos) > 5 > 0 > measures.light_rims(hand_made["flats + ink"], photos)
+    noise = {name: measures.flat_noise(pictures, photos).item() for name, pictures in hand_made.items()}
     assert noise["flats"] < 0.5 * noise["photograph"]
     assert 0.05 * 255 * 0.8 < noise["noise"] < 0.05 * 255 * 1.1
-    assert drawing.skin_hue_shift(photos, photos) == 0
+    assert measures.skin_hue_shift(photos, photos) == 0
     red, _, blue = hand_made["photograph"].unbind(1)
     turned = torch.stack([red, (hand_made["photograph"][:, 1] + 0.1).clamp(0, 1), blue], 1)
-    assert drawing.skin_hue_shift(turned, photos) > 15
+    assert measures.skin_hue_shift(turned, photos) > 15
 
 
 @pytest.mark.parametrize("period", [2, 4])
 def test_spectral_peak_finds_a_pattern_of_its_period_alone(hand_made: dict[str, Tensor], period: int) -> None:
     photos = hand_made["photograph"]
     pattern = 0.04 * torch.cos(2 * torch.pi * torch.arange(96) / period)
-    found = {p: drawing.spectral_peak(photos + pattern, photos, p).item() for p in (2, 4)}
+    found = {p: measures.spectral_peak(photos + pattern, photos, p).item() for p in (2, 4)}
     assert found.pop(period) > 5
     assert 0.5 < next(iter(found.values())) < 2
 
 
 def test_shift_change_is_zero_for_what_moves_along(hand_made: dict[str, Tensor]) -> None:
     photos = hand_made["photograph"]
-    assert drawing.shift_change(lambda x: 1 - x, photos) == 0
+    assert measures.shift_change(lambda x: 1 - x, photos) == 0
     grid = torch.arange(96) % 2 * (8 / 255)
-    assert drawing.shift_change(lambda x: x + grid[: x.shape[-1]], photos).item() == pytest.approx(8, rel=1e-3)
+    assert measures.shift_change(lambda x: x + grid[: x.shape[-1]], photos).item() == pytest.approx(8, rel=1e-3)

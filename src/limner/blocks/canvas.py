@@ -1,0 +1,50 @@
+"""The canvas: what is painted on. Noise that repeats itself over the picture, the same in a style file as in what it has learnt from.
+
+A photograph's sky is smooth: nothing in it says where one stroke ends and the next begins. Noise does, and if it is a constant, then a
+network can learn which strokes go with it, a film stands still, and a picture painted in bands has no seam.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+PERIOD = 256
+"""Pixels, down and across, after which it repeats itself."""
+
+PLANES = 4
+"""Light and warmth of its bristles; and a direction, as cosine and sine of twice its angle."""
+
+MIRRORED = (1.0, 1.0, 1.0, -1.0)
+"""What the planes of a mirrored canvas are to be multiplied with: its direction is mirrored, too."""
+
+HILLS = 14.0
+"""Deviation, in pixels, of the noise around whose hills the canvas's direction runs."""
+
+
+@lru_cache(8)
+def canvas(stroke_size: float = 1.0, period: int = PERIOD) -> NDArray[np.float32]:
+    """Noise that goes on over its own border: float32 ``period`` x ``period`` x ``PLANES``, each of mean 0 and deviation about 1.
+
+    Bristles are noise of one to two pixels; the direction runs along the level lines of broader noise, around its hills, as in a sky of van
+    Gogh's. ``stroke_size`` is a factor for all of these.
+    """
+    random = np.random.default_rng(11)
+    down, right = np.fft.fftfreq(period)[:, None], np.fft.rfftfreq(period)[None]
+
+    def noise(sigma: float) -> NDArray[np.float64]:
+        spectrum = np.fft.rfft2(random.standard_normal((period, period))) * np.exp(-2 * (np.pi * sigma) ** 2 * (down**2 + right**2))
+        plane = np.fft.irfft2(spectrum)
+        return np.asarray((plane - plane.mean()) / plane.std())
+
+    fine, broad, hills = (noise(sigma * stroke_size) for sigma in (1.0, 2.0, HILLS))
+    x, y = (np.fft.irfft2(np.fft.rfft2(hills) * 1j * along) for along in (right, down))
+    steep = x * x + y * y + 1e-12
+    planes = (0.75 * fine + 0.66 * broad, 0.5 * fine - 0.87 * broad, (x * x - y * y) / steep, 2 * x * y / steep)
+    return np.stack(planes, 2).astype(np.float32)
+
+
+def repeated(planes: NDArray[np.float32], height: int, width: int, margin: int = 0) -> NDArray[np.float32]:
+    """The canvas over a picture of ``height`` x ``width`` pixels, whose own begin ``margin`` pixels in from its top and left."""
+    rows, columns = ((np.arange(side) - margin) % len(planes) for side in (height, width))
+    return np.ascontiguousarray(planes[rows][:, columns])

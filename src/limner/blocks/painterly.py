@@ -1,0 +1,212 @@
+"""A photograph in a painter's hand, without any network: colours of one painting, and strokes along the photograph's own forms.
+
+Of the family of ``limner.blocks.abstraction``, for what a network may learn before it meets a painting's statistics: deterministic and
+local, sizes in pixels (times a ``stroke_size``), continued over the border. Nothing depends on the whole photograph, not even on its
+histogram, since a network that sees a part of it could not learn that. Photographs and pictures are float32 HWC RGB in [0, 1].
+
+Strokes need something to lie in where a photograph is smooth: ``limner.blocks.canvas``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from limner.blocks.abstraction import (
+    MARGIN,
+    Picture,
+    Plane,
+    blurred,
+    continued,
+    drawn,
+    faces,
+    inked,
+    lightness,
+    places,
+    sampled,
+    structure_tensor,
+    tangents,
+    without_texture,
+)
+from limner.blocks.canvas import canvas, repeated
+
+BRISTLES = np.array([[5.8, 0, 0], [0, 1.5, 5.0]], np.float32)
+"""What a deviation of either of the bristles' planes adds in Lab: light, and warmth."""
+
+LIGHT = (0.0, 5.8, 11.7, 17.0, 21.9, 26.4, 30.7, 34.9, 38.9, 42.9, 46.7, 50.7, 54.5, 58.5, 62.5, 66.5, 71.0, 76.0, 81.7, 88.2, 100.0)
+"""Lightness (L of CIE Lab) of photographs, each twentieth of 692 very different ones together."""
+
+
+def to_lab(picture: Picture) -> Picture:
+    """CIE Lab, L in [0, 100], of RGB."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB), np.float32)
+
+
+def to_rgb(lab: Picture) -> Picture:
+    """RGB in [0, 1] of CIE Lab."""
+    return np.asarray(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of one painting, and how light it is."""
+
+    colours: NDArray[np.float32]
+    """K x 3, CIE Lab, from dark to light."""
+    light: NDArray[np.float32]
+    """Lightness, each twentieth of its pixels: as ``LIGHT``."""
+    cast: NDArray[np.float32]
+    """a and b that what is grey in a photograph leans towards, where it is as light as ``LIGHT``."""
+
+
+def palette(painting: Picture, count: int = 16, *, lean: float = 18.0, by_light: bool = False) -> Palette:
+    """What a painting has on its palette: ``count`` colours by k-means (Lloyd 1982; seeded by Arthur and Vassilvitskii 2007).
+
+    ``lean`` is how far, in units of Lab, grey is taken towards the painting's mean colour; ``by_light``: towards that of what is about as
+    light, so that black becomes a print's navy and white its paper.
+    """
+    scale = (128_000 / (painting.shape[0] * painting.shape[1])) ** 0.5
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(np.ascontiguousarray(painting), None, fx=scale, fy=scale, interpolation=how)
+    pixels = to_lab(small.clip(0, 1)).reshape(-1, 3)
+    cv2.setRNGSeed(0)
+    until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 0.1)
+    _, _, colours = cv2.kmeans(pixels[::7].copy(), count, None, until, 3, cv2.KMEANS_PP_CENTERS)
+    light = np.percentile(pixels[:, 0], np.linspace(0.5, 99.5, len(LIGHT)))
+    about = [np.abs(pixels[:, 0] - each) < (8 if by_light else np.inf) for each in light]
+    means = [pixels[near, 1:].mean(0) for near in about]
+    cast = np.stack([lean * mean / max(float(np.hypot(*mean)), 5.0) for mean in means])
+    light[0] = max(light[0] - 4, 0)
+    return Palette(colours[colours[:, 0].argsort()], light.astype(np.float32), cast.astype(np.float32))
+
+
+def recoloured(photo: Picture, of: Palette, *, share: float = 0.8, softness: float = 0.55, gamma: float = 0.85) -> Picture:
+    """The photograph in the colours of a palette: each a soft mean of those that are near it; what is warm keeps much of its own hue.
+
+    Lightness, its power ``gamma`` taken first, goes ``share`` of the way along a fixed curve, on which photographs in general are as light
+    as the painting. A ``softness`` near 0 leaves the nearest colour alone.
+    """
+    lab = to_lab(photo)
+    own, chroma = 100 * (lab[..., 0] / 100) ** gamma, lab[..., 1:]
+    light = (1 - share) * own + share * np.interp(own, LIGHT, of.light).astype(np.float32)
+    cast = np.dstack([np.interp(own, LIGHT, each) for each in of.cast.T]).astype(np.float32)
+    cast *= np.exp((chroma**2).sum(2, keepdims=True) / np.float32(-(14**2)))  # of what is grey
+    units = np.array([20, 13, 11], np.float32)
+    asked, there = np.dstack([light, chroma + cast]) / units, of.colours / units
+    closeness = 2 * asked @ there.T - (there**2).sum(1)  # a square of the distance, but for what all colours have in common
+    weight = np.exp((closeness - closeness.max(-1, keepdims=True)) / np.float32(2 * softness**2))
+    mixed = weight @ of.colours / weight.sum(-1, keepdims=True)
+    warm = 1 / (1 + np.exp(3.2 - 0.18 * chroma[..., :1] - 0.12 * chroma[..., 1:]))
+    return to_rgb(np.dstack([0.7 * light + 0.3 * mixed[..., 0], mixed[..., 1:] * (1 - 0.55 * warm) + (0.18 + 0.5 * warm) * chroma]))
+
+
+def directions(plane: Plane, ground: NDArray[np.float32], *, size: float = 1.0, ground_weight: float = 0.06) -> tuple[Plane, Plane]:
+    """Unit vectors along which strokes lie, x and y: along the edges of ``plane`` (HW), near ones first, then those further away; where
+    nothing speaks, as the canvas says (``ground``, HW2).
+
+    Structure tensors of several sizes, each by its coherence, in double angles, so that opposite directions are one (Bigün and Granlund
+    1987). ``size`` is a factor for all pixels, ``ground_weight`` what the canvas says against 1, the nearest edge.
+    """
+    double = ground_weight * ground
+    smooth = blurred(plane, 1.3 * size)
+    for k, sigma in enumerate((3.0, 8.0, 20.0)):
+        right, down, both = structure_tensor(smooth, sigma * size)
+        speaks = 0.35**k / (right + down + 2e-5 / size**2)
+        double = double + np.dstack([(right - down) * speaks, 2 * both * speaks])
+    double = blurred(double, 3 * size)
+    angle = 0.5 * np.arctan2(double[..., 1], double[..., 0]) + np.float32(np.pi / 2)
+    return np.cos(angle), np.sin(angle)
+
+
+def drawn_out(planes: NDArray[np.float32], x: Plane, y: Plane, length: int) -> NDArray[np.float32]:
+    """Mean of HW or HWC planes over ``length`` pixels along the flow, both ways: line integrals (Cabral and Leedom, SIGGRAPH 1993)."""
+    total = planes.copy()
+    for sign in (1, -1):
+        (right, down), dx, dy = places(x), sign * x, sign * y
+        for _ in range(length):
+            right, down = right + dx, down + dy
+            total += sampled(planes, right, down)
+            next_x, next_y = sampled(x, right, down), sampled(y, right, down)
+            turn = np.where(next_x * dx + next_y * dy < 0, np.float32(-1), np.float32(1))  # a tangent has no sign of its own
+            turn /= np.sqrt(next_x**2 + next_y**2) + np.float32(1e-6)
+            dx, dy = turn * next_x, turn * next_y
+    return total / np.float32(2 * length + 1)
+
+
+def shocked(picture: Picture, *, rounds: int = 3, sigma: float = 3.0, size: float = 1.0, share: float = 0.6) -> Picture:
+    """Areas that flow along the forms, with sharp borders: coherence-enhancing shock filter (Weickert, DAGM 2003; Kang and Lee 2008).
+
+    Each round, what is dark across the flow grows darker, what is light lighter, ``share`` of the way; then a mean along the flow, which
+    is that of the structure tensor of ``sigma`` pixels. All pixels are times ``size``.
+    """
+    kernel = np.ones((3, 3), np.uint8)
+    for _ in range(rounds):
+        plane = lightness(picture)
+        x, y = tangents(blurred(plane, 1.0), sigma * size)
+        smooth = blurred(plane, 2 * size)
+        right, down, both = (cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((2, 0), (0, 2), (1, 1)))
+        hollow = np.tanh(60 * size**2 * (y * y * right - 2 * x * y * both + x * x * down))[..., None]
+        nearest = np.where(hollow > 0, cv2.erode(picture, kernel), cv2.dilate(picture, kernel))
+        picture = picture + share * np.abs(hollow) * (nearest - picture)
+        picture = drawn_out(picture, *tangents(blurred(lightness(picture), 1.0), sigma * size), max(round(2 * size), 1))
+    return picture
+
+
+def flow(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> Picture:
+    """Paint that flows along the forms, after Vincent van Gogh: shocks, then bristles, which are the canvas drawn out along the flow.
+
+    ``margin`` pixels at the top and left are beyond the photograph's border: the canvas begins after them. In faces all this is done by
+    half: eyes and mouths are small.
+    """
+    face, smooth = faces(photo)[..., None], without_texture(photo, scale=1.6 * stroke_size)
+    own = recoloured(smooth + face * (photo - smooth), colours)
+    picture = shocked(own, size=stroke_size)
+    if face.any():
+        picture = picture + 0.8 * face * (shocked(own, rounds=1, sigma=2.0, size=stroke_size) - picture)
+    ground = repeated(canvas(stroke_size), photo.shape[0], photo.shape[1], margin)
+    x, y = directions(lightness(picture), ground[..., 2:], size=stroke_size)
+    length = round(14 * stroke_size)
+    bristles = drawn_out(ground[..., :2].copy(), x, y, length) / _deviation(stroke_size, length)
+    return to_rgb(np.asarray(to_lab(picture.clip(0, 1)) + (1 - 0.5 * face) * (bristles @ BRISTLES), np.float32))
+
+
+@cache
+def _deviation(stroke_size: float, length: int) -> NDArray[np.float32]:
+    """Of bristles, where the flow is level: drawn out, noise grows weaker."""
+    plane = canvas(stroke_size)[..., :2].copy()
+    level = np.ones(plane.shape[:2], np.float32)
+    return np.asarray(drawn_out(plane, level, 0 * level, length).std((0, 1)), np.float32)
+
+
+def woodblock(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> Picture:
+    """A woodblock print, after Katsushika Hokusai: flat areas in few inks, and outlines in the darkest of them.
+
+    ``stroke_size`` is a factor for the outlines' width.
+    """
+    flat, lines = drawn(photo, stroke_size, lighter=False)
+    picture = recoloured(flat, colours, softness=0.18)
+    ink = to_rgb(colours.colours[None, :1])[0, 0]
+    return inked(picture, lines, 0.92, ink)
+
+
+PAINTERLY: dict[str, Callable[..., Picture]] = {"flow": flow, "woodblock": woodblock}
+"""Whole pictures by name."""
+
+
+def palette_for(name: str, painting: Picture) -> Palette:
+    """The palette with which the picture ``name`` of ``PAINTERLY`` is painted: a print has few inks."""
+    return palette(painting, 7, lean=14.0, by_light=True) if name == "woodblock" else palette(painting)
+
+
+def painted(photo: Picture, name: str, colours: Palette, stroke_size: float = 1.0) -> Picture:
+    """The photograph as the picture ``name``, one of ``PAINTERLY``, continued over its border, and cropped again."""
+    margin = round(MARGIN * max(stroke_size, 1))
+    return continued(photo, lambda wide: PAINTERLY[name](wide, colours, stroke_size=stroke_size, margin=margin), margin)
+
+
+def of_pixels(pixels: NDArray[np.uint8], name: str, colours: Palette, stroke_size: float = 1.0) -> NDArray[np.uint8]:
+    """``painted`` of a uint8 HWC RGB photograph, as uint8."""
+    return (painted(pixels.astype(np.float32) / np.float32(255), name, colours, stroke_size) * 255 + 0.5).astype(np.uint8)

@@ -1,0 +1,87 @@
+"""The canvas that a network paints on: repeated over a picture, the same for a crop, in every engine and in bands."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import limner
+from limner import style as style_module
+from limner import tiles
+from limner.blocks import canvas
+from limner.blocks.unet import UNet, at, everywhere
+from limner.style import Style
+from limner.training import export
+
+
+def test_the_canvas_goes_on_over_its_own_border() -> None:
+    plane = canvas.canvas()
+    assert plane.shape == (canvas.PERIOD, canvas.PERIOD, canvas.PLANES)
+    assert np.abs(plane.mean((0, 1))).max() < 0.2
+    within = np.abs(np.diff(plane, axis=0)).mean((0, 1))
+    assert (np.abs(plane[0] - plane[-1]).mean(0) < 1.3 * within).all()
+    assert np.allclose(np.hypot(plane[..., 2], plane[..., 3]), 1, atol=1e-3)
+    shown = canvas.repeated(plane, 300, 40, margin=16)
+    assert np.array_equal(shown[16:272, 16:40], plane[:, :24])
+    assert np.array_equal(shown[:16], shown[256:272])
+
+
+def network(seed: int = 0) -> UNet:
+    torch.manual_seed(seed)
+    made = UNet(8, 1, 1, canvas.PLANES)
+    made.start_canvas(canvas.canvas())
+    with torch.no_grad():
+        made.to_rgb.weight.mul_(8)  # so that the canvas shows
+    return made.eval()
+
+
+def test_a_crop_sees_the_canvas_of_its_place() -> None:
+    made = network()
+    planes = made.get_buffer("canvas")
+    whole = everywhere(planes, 400, 500)[0]
+    found = at(planes, torch.tensor([[290, 310, 0], [290, 310, 1]]), 64, 80)
+    assert torch.equal(found[0], whole[:, 290:354, 310:390])
+    assert torch.equal(found[1], whole[:, 290:354, 310:390].flip(2) * torch.tensor(canvas.MIRRORED).view(4, 1, 1))
+    photo = torch.rand(1, 3, 400, 500)
+    with torch.no_grad():
+        part = made(photo[:, :, 96:160, 200:264], torch.tensor([[96, 200, 0]]))
+        assert (part - made(photo)[:, :, 96:160, 200:264])[..., 24:-24, 24:-24].abs().max() < 1e-5
+        assert (part - made(photo[:, :, 96:160, 200:264]))[..., 24:-24, 24:-24].abs().mean() > 1e-3
+
+
+def test_without_a_canvas_nothing_has_changed() -> None:
+    plain = UNet(8, 2, 1)
+    assert plain.arguments == {"width": 8, "levels": 2, "blocks": 1}
+    assert not any("canvas" in name or "ground" in name for name in plain.state_dict())
+
+
+@pytest.fixture(scope="module")
+def style_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("style") / "tiny.onnx"
+    export.write(network(), {"name": "tiny", "title": "Tiny", "method": "fast_style", "best_short_side": 256}, path)
+    return path
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "torch"])
+def test_every_engine_repeats_the_canvas(style_file: Path, runtime: str) -> None:
+    photo = (np.random.default_rng(0).random((301, 290, 3)) * 255).astype(np.uint8)
+    found = limner.load(style_file, runtime=runtime)(photo)  # type: ignore[arg-type]
+    border = style_module.BORDER
+    seen = np.pad(photo, ((border, border + 1), (border, border), (0, 0)), mode="reflect").astype(np.float32) / 255
+    with torch.no_grad():
+        painted = network().half().float()(torch.from_numpy(seen).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    wanted = painted[border : border + 301, border : border + 290] * 255
+    assert np.abs(found - wanted).mean() < 1
+    assert np.abs(found - wanted).max() < 12  # bf16, where the processor has it
+
+
+def test_bands_have_the_canvas_of_the_whole(style_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = (np.random.default_rng(1).random((700, 120, 3)) * 255).astype(np.uint8)
+    whole = Style(style_file, precision="float32")(photo).astype(float)
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    style = Style(style_file, precision="float32")
+    assert np.abs(style(photo) - whole).max() <= 1
+    assert style._stages is not None
+    assert len(list(tiles.bands(style._stages.stages[0], 732, 152, style._stages.multiple))) > 8
