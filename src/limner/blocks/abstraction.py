@@ -229,13 +229,13 @@ def drawn(photo: Picture, width: float = 1.0, *, lighter: bool = True) -> tuple[
         outlines(contrast(lightness(flat)), width=width, threshold=0.007),
         outlines(warmth(flat), width=width, threshold=0.009, clutter=0.2),
     )
-    thin = ink(lightness(fine), width=0.8, length=3.0, flow=2.0, threshold=0.014)
     lines = without_specks(np.maximum.reduce([*found, *(0.8 * each for each in of_areas)]))
-    flat, fine = (lifted(flat), lifted(fine)) if lighter else (flat, fine)
+    light = lifted if lighter else np.asarray
     if not face.any():
-        return flat, lines
+        return light(flat), lines
+    thin = ink(lightness(fine), width=0.8, length=3.0, flow=2.0, threshold=0.014)
     lines = lines * (1 - face) + np.maximum(0.75 * thin, 0.35 * lines) * face
-    return flat + (fine - flat) * face[..., None], lines
+    return light(flat) + (light(fine) - light(flat)) * face[..., None], lines
 
 
 def storybook(photo: Picture) -> Picture:
