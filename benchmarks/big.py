@@ -51,7 +51,7 @@ pixels = image.read(photo).pixels
 times = []
 for _ in range(2):
     start = time.perf_counter()
-    painted = opened(pixels)
+    painted = opened(pixels, working_size="full")
     times.append(time.perf_counter() - start)
 np.save(out, painted)
 stages, (height, width) = opened._stages.stages if not whole else [], pixels.shape[:2]
@@ -102,7 +102,7 @@ def by_themselves(name: str, photo: NDArray[np.uint8], height: int, beyond: int 
     opened, found = limner.load(name), []
     for start in range(0, len(photo), height):
         first = max(start - beyond, 0)
-        found.append(opened(photo[first : start + height + beyond])[start - first :][:height])
+        found.append(opened(photo[first : start + height + beyond], working_size="full")[start - first :][:height])
     return np.concatenate(found).astype(np.float32)
 
 

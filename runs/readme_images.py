@@ -1,4 +1,4 @@
-"""The pictures of the README, from the example photographs: docs/images/gallery.jpg and docs/images/strength.jpg."""
+"""Pictures of the docs, from the example photographs: docs/images/gallery.jpg, strength.jpg and storybook.jpg."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from limner.sheet import lay_out, scaled
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / "examples" / "photos"
 HEIGHT = 300
+LARGE = 420
 
 
 def main() -> None:
@@ -26,6 +27,12 @@ def main() -> None:
     titles = [f"--strength {strength:g}" for strength in strengths]
     sheet = lay_out([[*row, styles[0](photo, keep_colors=True)]], [*titles, "--keep-colors"])
     sheet.save(ROOT / "docs" / "images" / "strength.jpg", quality=88)
+
+    storybook, rows = limner.load("storybook"), []
+    for pair in (("astronaut", "chelsea"), ("china", "coffee"), ("flower", "rocket")):
+        photos = [scaled(Image.open(PHOTOS / f"{name}.jpg").convert("RGB"), LARGE) for name in pair]
+        rows.append([picture for photo in photos for picture in (photo, storybook(photo))])
+    lay_out(rows, ["photograph", "storybook"] * 2).save(ROOT / "docs" / "images" / "storybook.jpg", quality=88)
 
 
 if __name__ == "__main__":
