@@ -31,6 +31,7 @@ FORBIDDEN = {
     "prepare": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card"},
     "icc.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", *PICTURES},
     "card.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES},
+    "weights.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", "card", *PICTURES},
     "style.py": {"training", "methods", "features", "cli", "batch"},
     "blend.py": {"training", "methods", "features", "cli", "batch", "style", "runtimes", *PICTURES, "card"},
     "plan.py": {"training", "methods", "features", "cli", "batch", "runtimes", "manifest"},

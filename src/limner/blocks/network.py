@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
+from limner import weights
 from limner.errors import LimnerError
 
 
@@ -22,12 +21,15 @@ class StyleNetwork(nn.Module):
     """Side of the square of input pixels that one output pixel sees, normalisation aside."""
 
     def start_from(self, path: Path) -> None:
-        """Take the weights in ``path``, the .safetensors beside a style file. Raises ``LimnerError`` where it holds others or none."""
+        """Take the weights in ``path``, a style file or the .safetensors beside it. Raises ``LimnerError`` where it holds others."""
+        found, own = weights.load(path), self.state_dict()
+        if path.suffix == ".onnx":
+            found = {name: value for name, value in found.items() if name in own}
         try:
-            self.load_state_dict(load_file(path))
-        except (SafetensorError, OSError, RuntimeError) as error:
+            self.load_state_dict(found)
+        except RuntimeError as error:
             arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
             raise LimnerError(
-                f"{path} does not hold the weights of this network ({arguments}): name the .safetensors beside a style file of the same "
-                "method, trained with the same options of the network."
+                f"{path} does not hold the weights of this network ({arguments}): name a style file of the same method, trained with the "
+                "same options of the network."
             ) from error

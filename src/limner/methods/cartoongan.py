@@ -62,7 +62,7 @@ class Config:
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
     start: Path | None = None
-    """Weights to start from (the .safetensors beside a CartoonGAN style), in the place of random ones."""
+    """Weights to start from (a style file of CartoonGAN, or the .safetensors beside it), in the place of random ones."""
     steps: int = 4_000
     """Training steps of both phases together."""
     initial_steps: int = 3_000

@@ -60,7 +60,7 @@ class Config:
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
     start: Path | None = None
-    """Weights to start from (the .safetensors beside a style of the same network), in the place of random ones."""
+    """Weights to start from (a style file of the same network, or the .safetensors beside it), in the place of random ones."""
     steps: int = 2000
     """Training steps of both phases together (paper, section 4.1: 40,000); without an initialisation phase the first two thousand bring
     most of it."""

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import card, features, gallery
+from limner import card, features, gallery, methods
 from limner.blocks.drawing import drawing_loss
 from limner.errors import require
-from limner.methods import Run, StyleNetwork, rebuild
+from limner.methods import Run, StyleNetwork
 from limner.methods.fast_style import moments, relative_error
 
 
@@ -39,7 +39,7 @@ class Config:
     """Options of ``limner train live``."""
 
     teacher: str
-    """The style to learn: a bundled one's name, or a style file of any method with its .safetensors beside it."""
+    """The style to learn: a bundled one's name, or a style file of any method."""
     photos: Path
     """Folder of photographs to practise on (searched recursively); a few hundred are enough."""
     vgg: Path | None = None
@@ -152,7 +152,7 @@ class Generator(StyleNetwork):
 def build(config: Config) -> Generator:
     """The student, with norm where its teacher has one."""
     found = card.read(gallery.find(config.teacher))
-    return Generator(config.width, config.blocks, int(has_norm(rebuild(found.method, found.network))))
+    return Generator(config.width, config.blocks, int(has_norm(methods.rebuild(found.method, found.network))))
 
 
 def has_norm(network: nn.Module) -> bool:
@@ -175,11 +175,11 @@ def about(config: Config) -> dict[str, Any]:
 
 
 def load_teacher(style: str) -> StyleNetwork:
-    """The network of a style file, from the weights beside it. Raises ``LimnerError`` where they are not there."""
+    """The network of a style file, with its weights. Raises ``LimnerError`` where it is another's."""
     path = gallery.find(style)
     found = card.read(path)
-    network = rebuild(found.method, found.network)
-    network.start_from(path.with_suffix(".safetensors"))
+    network = methods.rebuild(found.method, found.network)
+    network.start_from(path)
     return network.eval().requires_grad_(False)
 
 

@@ -87,7 +87,7 @@ def _installed(runtime: Runtime) -> bool:
 def _for_gpu(path: Path) -> Runtime:
     """The first installed engine that finds a GPU; OpenVINO, which then says that there is none, where none does."""
     candidates: list[Runtime] = ["onnxruntime"]
-    if path.with_suffix(".safetensors").is_file():
+    if path.with_suffix(".safetensors").is_file() or gallery.holds(path):
         candidates.insert(0, "torch")
     for name in candidates:
         if _installed(name) and importlib.import_module(f"limner.runtimes.{name}_engine").has_gpu():

@@ -1,13 +1,11 @@
-"""PyTorch, from the weights that lie beside a style file (.safetensors): for GPUs where torch is installed anyway."""
+"""PyTorch, from a style's weights: for GPUs where torch is installed anyway."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from limner import limits, methods
-from limner.card import KEY, Card
+from limner import card, methods, weights
 from limner.errors import LimnerError
 from limner.runtimes import Device, Engine, Image, Precision, check_range
 
@@ -17,25 +15,18 @@ def has_gpu() -> bool:
 
 
 def open_style(path: Path, device: Device, precision: Precision) -> Engine:
-    weights = path.with_suffix(".safetensors")
-    if not weights.is_file():
-        raise LimnerError(
-            f"The torch runtime needs the weights {weights}, which are not there: put them beside the style file, or leave --runtime out."
-        )
-    target = _device(device)
+    target, found = _device(device), card.read(path)
+    held = weights.load(path)
     try:
-        limits.open_file(weights, limits.STYLE).close()
-        with safe_open(weights, framework="pt") as file:
-            card = Card.from_json(file.metadata()[KEY])
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
         with torch.device("meta"):  # sizes alone, until they are compared with what the file holds
-            promised = {name: tensor.shape for name, tensor in methods.rebuild(card.method, card.network).state_dict().items()}
+            promised = {name: tensor.shape for name, tensor in methods.rebuild(found.method, found.network).state_dict().items()}
+        state = {name: held[name].float() for name in promised}
         if promised != {name: tensor.shape for name, tensor in state.items()}:
             raise ValueError("its weights are not those of its card's network")
-        network: Any = methods.rebuild(card.method, card.network)
+        network: Any = methods.rebuild(found.method, found.network)
         network.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
-        raise LimnerError(f"{weights} is damaged, or not the weights of a style: make it anew with `limner export`.") from error
+    except (KeyError, TypeError, ValueError, ModuleNotFoundError, RuntimeError) as error:
+        raise LimnerError(f"{path} does not hold the weights of the network on its card: make it anew with `limner export`.") from error
     network.to(target, memory_format=torch.channels_last).eval()
     bf16 = precision == "auto" and target.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 

@@ -1,0 +1,57 @@
+"""A style's weights come from the style file alone."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from limner import card, gallery, methods, weights
+from limner.errors import LimnerError
+from limner.gallery import Tier
+from limner.methods import cartoongan, live
+from limner.training import export
+
+STYLES = [(name, tier) for name in gallery.names() for tier in gallery.tiers(name) if tier != "int8"]
+
+
+@pytest.mark.parametrize(("name", "tier"), STYLES)
+def test_a_bundled_file_holds_the_weights_that_its_card_promises(name: str, tier: Tier) -> None:
+    path = gallery.find(name, tier)
+    found, held = card.read(path), weights.load(path)
+    digest = hashlib.sha256()
+    for key in sorted(methods.rebuild(found.method, found.network).state_dict()):
+        digest.update(f"{key} {tuple(held[key].shape)}\n".encode())
+        digest.update(held[key].numpy().tobytes())
+    assert digest.hexdigest() == found.weights_sha256
+
+
+NETWORKS = [cartoongan.Generator(8, 1), live.Generator(4, 1), live.Generator(4, 1, 0)]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=["squares", "live", "live without norm"])
+def test_weights_come_back_as_they_were(network: methods.StyleNetwork, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():  # no two are equal, as after a training
+            parameter += 0.1 * torch.randn_like(parameter)
+    about = {"name": "x", "title": "X", "method": "live", "best_short_side": 256}
+    export.write(network.eval(), about, tmp_path / "x.onnx")
+    wanted = weights.load(tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").unlink()
+    found = weights.load(tmp_path / "x.onnx")
+    for name, value in wanted.items():
+        assert np.array_equal(found[name].numpy(), value.numpy()), name
+    again = type(network)(**network.arguments)
+    again.start_from(tmp_path / "x.onnx")
+    assert all(torch.equal(value, wanted[name].float()) for name, value in again.state_dict().items())
+
+
+def test_damage_and_other_networks_get_a_sentence(tmp_path: Path) -> None:
+    for name in ("x.onnx", "y.safetensors"):
+        (tmp_path / name).write_bytes(b"no weights")
+        with pytest.raises(LimnerError, match=name):
+            weights.load(tmp_path / name)
+    with pytest.raises(LimnerError, match=r"storybook\.onnx"):
+        live.Generator(4, 1).start_from(gallery.find("storybook"))
