@@ -9,8 +9,8 @@ import torch
 import limner
 from limner import style as style_module
 from limner import tiles
-from limner.blocks import canvas
-from limner.blocks.unet import UNet, at, everywhere
+from limner.blocks import canvas, painterly
+from limner.blocks.unet import DIRECTIONS, REACH, UNet, at, everywhere
 from limner.style import Style
 from limner.training import export
 
@@ -50,10 +50,23 @@ def test_a_crop_sees_the_canvas_of_its_place() -> None:
         assert (part - made(photo[:, :, 96:160, 200:264]))[..., 24:-24, 24:-24].abs().mean() > 1e-3
 
 
+def test_the_network_sees_the_canvas_that_was_painted_on() -> None:
+    """Its directions, pixel by pixel; and its bristles as they are drawn out where a flow is level, or upright."""
+    found = network().under(torch.rand(1, 3, 64, 300), None)[0].numpy()
+    plane = canvas.repeated(canvas.canvas(), 64, 300)
+    assert np.allclose(found[-2:].transpose(1, 2, 0), plane[..., 2:], atol=1e-6)
+    one, none = np.ones((64, 300), np.float32), np.zeros((64, 300), np.float32)
+    for number, (x, y) in ((0, (one, none)), (DIRECTIONS // 2, (none, one))):
+        wanted = painterly.drawn_out(plane[..., :2].copy(), x, y, REACH)
+        for k in range(2):
+            inner = np.s_[16:-16, 16:-16]
+            assert np.corrcoef(found[number + k * DIRECTIONS][inner].ravel(), wanted[..., k][inner].ravel())[0, 1] > 0.99
+
+
 def test_without_a_canvas_nothing_has_changed() -> None:
     plain = UNet(8, 2, 1)
     assert plain.arguments == {"width": 8, "levels": 2, "blocks": 1}
-    assert not any("canvas" in name or "ground" in name for name in plain.state_dict())
+    assert not any("canvas" in name or "ground" in name or "lines" in name for name in plain.state_dict())
 
 
 @pytest.fixture(scope="module")

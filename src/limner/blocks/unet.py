@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from limner.blocks.canvas import MIRRORED, PERIOD
 from limner.blocks.network import StyleNetwork
 
+DIRECTIONS, REACH = 6, 14
+"""In how many directions the canvas's bristles are drawn out for the network to choose from, and how many pixels both ways."""
+
 
 class Block(nn.Module):
     """Two 3 x 3 convolutions without norm, whose result is added to the input; it begins at a tenth of its size."""
@@ -33,7 +36,7 @@ class UNet(StyleNetwork):
     channels, and without norm: what is at one place of a picture has no say far away, so bands are exact and films are calm.
 
     With ``canvas`` planes it sees a canvas (``limner.blocks.canvas``) beside the photograph: float32 1 x C x P x P, which it holds itself
-    and repeats over the picture. ``start_canvas`` gives it one.
+    and repeats over the picture, with straight bristles in several directions already drawn. ``start_canvas`` gives it one.
     """
 
     def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0) -> None:
@@ -52,9 +55,10 @@ class UNet(StyleNetwork):
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairs[::-1])
         self.join = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs[::-1])
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
-        self.ground = nn.Conv2d(canvas, width, 7, padding=3, padding_mode="reflect") if canvas else None
+        self.ground = nn.Conv2d(2 * DIRECTIONS + 2, width, 7, padding=3, padding_mode="reflect") if canvas else None
         if canvas:
             self.register_buffer("canvas", torch.zeros(1, canvas, PERIOD, PERIOD))
+            self.register_buffer("lines", lines())
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.2)
@@ -63,17 +67,24 @@ class UNet(StyleNetwork):
             for block in made:
                 block.second.weight.mul_(0.1)
             self.to_rgb.weight.mul_(0.05)  # it begins as the photograph, nearly
+            if self.ground is not None:
+                self.ground.weight.mul_(0.5)  # the canvas speaks no louder than the photograph
 
     def start_canvas(self, planes: NDArray[np.float32]) -> None:
         """Take the canvas ``planes``, P x P x C."""
-        self.get_buffer("canvas").copy_(torch.from_numpy(planes).permute(2, 0, 1)[None])
+        self.get_buffer("canvas").copy_(torch.from_numpy(planes).permute(2, 0, 1)[None].roll((REACH, REACH), (2, 3)))
+
+    def under(self, image: Tensor, places: Tensor | None) -> Tensor:
+        """The canvas under ``image``: its bristles drawn out in each of the directions, and its own direction; N or 1 x C x H x W."""
+        canvas, sides = self.get_buffer("canvas"), [side + 2 * REACH for side in image.shape[2:]]  # lines begin beyond the border
+        wide = everywhere(canvas, *sides) if places is None else at(canvas, places, *sides)
+        return torch.cat([F.conv2d(wide[:, :2], self.get_buffer("lines"), groups=2), wide[:, 2:, REACH:-REACH, REACH:-REACH]], 1)
 
     def forward(self, image: Tensor, places: Tensor | None = None) -> Tensor:
         """``places`` are those of crops: N x 3, a crop's top and left in its photograph, and 1 where it is mirrored."""
         x = self.enter(image * 2 - 1)
         if self.ground is not None:
-            canvas, sides = self.get_buffer("canvas"), (image.shape[2], image.shape[3])
-            x = x + self.ground(everywhere(canvas, *sides) if places is None else at(canvas, places, *sides))
+            x = x + self.ground(self.under(image, places))
         x, skips = leaky(x), []
         for halve, widen in zip(self.halve, self.widen, strict=True):
             skips.append(x)
@@ -97,6 +108,17 @@ def _receptive_field(levels: int, blocks: int) -> int:
     for _ in range(levels):
         side = 2 * (side + 2) + 1  # widen; halve
     return side + 6  # enter
+
+
+def lines() -> Tensor:
+    """Means along straight lines, ``REACH`` pixels both ways, in all directions, twice: for light and for warmth."""
+    steps = torch.arange(-REACH, REACH + 1.0)
+    down, right = torch.meshgrid(steps, steps, indexing="ij")
+    angles = (torch.pi / DIRECTIONS * torch.arange(DIRECTIONS)).view(-1, 1, 1)
+    along, across = right * angles.cos() + down * angles.sin(), down * angles.cos() - right * angles.sin()
+    kernels = (1 - across.abs()).clamp(0) * (REACH + 0.5 - along.abs()).clamp(0, 1)
+    kernels *= 5 / kernels.sum((1, 2), keepdim=True)  # drawn out, noise grows weaker
+    return kernels.repeat(2, 1, 1)[:, None]
 
 
 def everywhere(canvas: Tensor, height: int, width: int) -> Tensor:
