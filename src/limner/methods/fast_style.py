@@ -211,7 +211,7 @@ class Generator(StyleNetwork):
 def build(config: Config) -> StyleNetwork:
     if config.generator == "paper":
         return Generator(WIDTHS[config.width], config.blocks)
-    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas.PLANES)
+    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=1)
     network.start_canvas(canvas.canvas(config.stroke_size))
     return network
 
