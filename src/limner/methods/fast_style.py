@@ -147,7 +147,8 @@ class Config:
             "steps": 2500,
             "initial_steps": 2500,
             "target": "flow",
-            "image_size": 128,
+            "batch_size": 2,
+            "image_size": 192,  # towards its border, a crop does not know where forms lead
             "working_size": 400,
             "generator": "unet",
             "initial_rate": 7e-4,
