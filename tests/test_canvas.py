@@ -9,10 +9,12 @@ import torch
 import limner
 from limner import style as style_module
 from limner import tiles
-from limner.blocks import canvas
-from limner.blocks.unet import UNet, at, everywhere
+from limner.blocks import abstraction, canvas, painterly
+from limner.blocks.bristles import Bristles, at, everywhere
+from limner.blocks.unet import UNet
 from limner.style import Style
 from limner.training import export
+from tests.test_abstraction import example
 
 
 def test_the_canvas_goes_on_over_its_own_border() -> None:
@@ -29,7 +31,7 @@ def test_the_canvas_goes_on_over_its_own_border() -> None:
 
 def network(seed: int = 0) -> UNet:
     torch.manual_seed(seed)
-    made = UNet(8, 1, 1, canvas.PLANES)
+    made = UNet(8, 1, 1, canvas=1)
     made.start_canvas(canvas.canvas())
     with torch.no_grad():
         made.to_rgb.weight.mul_(8)  # so that the canvas shows
@@ -38,16 +40,36 @@ def network(seed: int = 0) -> UNet:
 
 def test_a_crop_sees_the_canvas_of_its_place() -> None:
     made = network()
-    planes = made.get_buffer("canvas")
+    assert made.bristles is not None
+    planes = made.bristles.get_buffer("canvas")
     whole = everywhere(planes, 400, 500)[0]
     found = at(planes, torch.tensor([[290, 310, 0], [290, 310, 1]]), 64, 80)
     assert torch.equal(found[0], whole[:, 290:354, 310:390])
     assert torch.equal(found[1], whole[:, 290:354, 310:390].flip(2) * torch.tensor(canvas.MIRRORED).view(4, 1, 1))
-    photo = torch.rand(1, 3, 400, 500)
+    photo, place = torch.rand(1, 3, 400, 500), torch.tensor([[96, 200, 0]])
+    crop, middle = photo[:, :, 96:352, 200:456], np.s_[..., 96:-96, 96:-96]
     with torch.no_grad():
-        part = made(photo[:, :, 96:160, 200:264], torch.tensor([[96, 200, 0]]))
-        assert (part - made(photo)[:, :, 96:160, 200:264])[..., 24:-24, 24:-24].abs().max() < 1e-5
-        assert (part - made(photo[:, :, 96:160, 200:264]))[..., 24:-24, 24:-24].abs().mean() > 1e-3
+        assert (made(crop, place) - made(photo)[:, :, 96:352, 200:456])[middle].abs().max() < 1e-5
+        assert (made(crop, place) - made(crop))[middle].abs().mean() > 1e-3
+
+
+def test_bristles_are_those_that_were_painted() -> None:
+    """Straight lines in eight directions against curved ones in any: nearly the same, in the same places; mirrored with the photograph."""
+    bristles = Bristles()
+    bristles.start(canvas.canvas())
+    photo = example("china")[:, :296]
+    ground = canvas.repeated(canvas.canvas(), 200, 296)
+    x, y = painterly.directions(abstraction.lightness(photo), ground[..., 2:])
+    wanted = painterly.drawn_out(ground[..., :2].copy(), x, y, 14)
+    batch = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None]
+    found = bristles(batch)[0].numpy()
+    for k in range(2):
+        assert np.corrcoef(found[k].ravel(), wanted[..., k].ravel())[0, 1] > 0.8
+        assert 0.7 < found[k].std() < 1.8
+    angle = 2 * np.arctan2(y, x) - np.pi
+    assert (np.cos(angle) * found[2] + np.sin(angle) * found[3]).mean() > 0.95
+    mirrored = bristles(batch.flip(3), torch.tensor([[0, 0, 1]]))[0].flip(2).numpy()
+    assert np.abs(mirrored[:2] - found[:2]).max() < 0.05
 
 
 def test_without_a_canvas_nothing_has_changed() -> None:
@@ -68,7 +90,7 @@ def test_every_engine_repeats_the_canvas(style_file: Path, runtime: str) -> None
     photo = (np.random.default_rng(0).random((301, 290, 3)) * 255).astype(np.uint8)
     found = limner.load(style_file, runtime=runtime)(photo)  # type: ignore[arg-type]
     border = style_module.BORDER
-    seen = np.pad(photo, ((border, border + 1), (border, border), (0, 0)), mode="reflect").astype(np.float32) / 255
+    seen = np.pad(photo, ((border, border + 3), (border, border + 2), (0, 0)), mode="reflect").astype(np.float32) / 255
     with torch.no_grad():
         painted = network().half().float()(torch.from_numpy(seen).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
     wanted = painted[border : border + 301, border : border + 290] * 255

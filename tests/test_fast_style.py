@@ -194,7 +194,7 @@ def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, 
     with torch.no_grad():
         drawn = network(x)
         assert (drawn - y).abs().mean() < 0.8 * (x - y).abs().mean()
-        network.get_buffer("canvas").zero_()
+        network.get_submodule("bristles").get_buffer("canvas").zero_()
         assert (network(x) - drawn).abs().mean() > 2e-3
 
 

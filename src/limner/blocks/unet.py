@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limner.blocks.canvas import MIRRORED, PERIOD
+from limner.blocks.bristles import COARSE, REACH_OF_DIRECTIONS, Bristles
 from limner.blocks.network import StyleNetwork
 
 
@@ -32,16 +32,16 @@ class UNet(StyleNetwork):
     Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597, with sums in the place of joined
     channels, and without norm: what is at one place of a picture has no say far away, so bands are exact and films are calm.
 
-    With ``canvas`` planes it sees a canvas (``limner.blocks.canvas``) beside the photograph: float32 1 x C x P x P, which it holds itself
-    and repeats over the picture. ``start_canvas`` gives it one.
+    With ``canvas`` 1 it sees bristles beside the photograph (``limner.blocks.bristles``): a canvas, which it holds itself, repeated over
+    the picture and drawn out along its forms. ``start_canvas`` gives it one.
     """
 
     def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0) -> None:
         super().__init__()
         self.arguments = {"width": width, "levels": levels, "blocks": blocks} | ({"canvas": canvas} if canvas else {})
-        self.multiple_of = 2**levels
+        self.multiple_of = max(2**levels, COARSE if canvas else 1)
         self.min_side = 2 * self.multiple_of
-        self.receptive_field = _receptive_field(levels, blocks)
+        self.receptive_field = _receptive_field(levels, blocks) + (REACH_OF_DIRECTIONS if canvas else 0)
         sizes = [min(width * 2**n, 128) for n in range(levels + 1)]
         pairs = list(pairwise(sizes))
         self.enter = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
@@ -52,9 +52,8 @@ class UNet(StyleNetwork):
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairs[::-1])
         self.join = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs[::-1])
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
-        self.ground = nn.Conv2d(canvas, width, 7, padding=3, padding_mode="reflect") if canvas else None
-        if canvas:
-            self.register_buffer("canvas", torch.zeros(1, canvas, PERIOD, PERIOD))
+        self.bristles = Bristles() if canvas else None
+        self.ground = nn.Conv2d(Bristles.planes, width, 7, padding=3, padding_mode="reflect") if canvas else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.2)
@@ -63,17 +62,19 @@ class UNet(StyleNetwork):
             for block in made:
                 block.second.weight.mul_(0.1)
             self.to_rgb.weight.mul_(0.05)  # it begins as the photograph, nearly
+            if self.ground is not None:
+                self.ground.weight.mul_(0.5)  # the canvas speaks no louder than the photograph
 
     def start_canvas(self, planes: NDArray[np.float32]) -> None:
         """Take the canvas ``planes``, P x P x C."""
-        self.get_buffer("canvas").copy_(torch.from_numpy(planes).permute(2, 0, 1)[None])
+        assert self.bristles is not None
+        self.bristles.start(planes)
 
     def forward(self, image: Tensor, places: Tensor | None = None) -> Tensor:
         """``places`` are those of crops: N x 3, a crop's top and left in its photograph, and 1 where it is mirrored."""
         x = self.enter(image * 2 - 1)
-        if self.ground is not None:
-            canvas, sides = self.get_buffer("canvas"), (image.shape[2], image.shape[3])
-            x = x + self.ground(everywhere(canvas, *sides) if places is None else at(canvas, places, *sides))
+        if self.ground is not None and self.bristles is not None:
+            x = x + self.ground(self.bristles(image, places))
         x, skips = leaky(x), []
         for halve, widen in zip(self.halve, self.widen, strict=True):
             skips.append(x)
@@ -97,22 +98,6 @@ def _receptive_field(levels: int, blocks: int) -> int:
     for _ in range(levels):
         side = 2 * (side + 2) + 1  # widen; halve
     return side + 6  # enter
-
-
-def everywhere(canvas: Tensor, height: int, width: int) -> Tensor:
-    """The canvas, 1 x C x P x P, repeated over a picture: 1 x C x H x W."""
-    times = [(side + PERIOD - 1) // PERIOD for side in (height, width)]  # ONNX rounds towards zero: nothing negative may be divided
-    return canvas.repeat(1, 1, *times)[:, :, :height, :width]
-
-
-def at(canvas: Tensor, places: Tensor, height: int, width: int) -> Tensor:
-    """The canvas, 1 x C x P x P, under crops of pictures over which it is repeated: N x C x H x W."""
-    top, left, mirrored = places[..., None].unbind(1)
-    rows, columns = (torch.arange(side, device=canvas.device) for side in (height, width))
-    columns = left + torch.where(mirrored == 1, width - 1 - columns, columns)
-    sign = torch.where(mirrored == 1, canvas.new_tensor(MIRRORED), 1.0)
-    found = canvas[0][:, ((top + rows) % PERIOD)[:, :, None], (columns % PERIOD)[:, None, :]]
-    return found.transpose(0, 1) * sign[..., None, None]
 
 
 def leaky(x: Tensor) -> Tensor:

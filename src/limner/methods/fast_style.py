@@ -21,6 +21,8 @@ Differs from the paper:
   places, so that a network lays all of them in one direction. After it, content and colours are kept to that picture's (option ``target``).
 - For it, the generator may be a U-Net without norm, which draws on the photograph and sees a canvas of noise (option ``generator``).
 
+``--preset hand`` is the initialisation phase alone: a painter's hand and colours.
+
 ``--preset paper`` is the paper's width, steps, rate, Gram matrices at one size of the picture, and largest squares. The rest of the above
 remains; the layers are those of Gatys et al., as others use them with VGG-19, and the weights suit losses that are relative.
 """
@@ -86,7 +88,7 @@ class Config:
     """The paper's network, or a U-Net without norm that draws on the photograph and sees a canvas."""
     width: Literal["full", "half", "quarter"] = "half"
     """Channels of the network: full is the paper's (1.68 M parameters), half is four times cheaper, quarter is for live video."""
-    levels: int = 3
+    levels: int = 2
     """How many times the U-Net halves the picture."""
     blocks: int = 5
     """Residual blocks (supplement: 5)."""
@@ -136,11 +138,21 @@ class Config:
 
     LATER: ClassVar[dict[str, object]] = {
         **{"initial_steps": 0, "target": "photo", "stroke_size": 1.0, "photo_size": 320, "working_size": 0, "generator": "paper"},
-        **{"abstractions": None, "start": None, "levels": 3, "blocks": 5, "colour_weight": 0.0, "ink_weight": 0.0, "initial_rate": 1e-3},
+        **{"abstractions": None, "start": None, "levels": 2, "blocks": 5, "colour_weight": 0.0, "ink_weight": 0.0, "initial_rate": 1e-3},
     }
     """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
+        "hand": {
+            "steps": 2500,
+            "initial_steps": 2500,
+            "target": "flow",
+            "batch_size": 2,
+            "image_size": 192,  # towards its border, a crop does not know where forms lead
+            "working_size": 400,
+            "generator": "unet",
+            "initial_rate": 7e-4,
+        },
         "paper": {
             "steps": 40_000,
             "min_scale": 1.0,
@@ -211,7 +223,7 @@ class Generator(StyleNetwork):
 def build(config: Config) -> StyleNetwork:
     if config.generator == "paper":
         return Generator(WIDTHS[config.width], config.blocks)
-    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas.PLANES)
+    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=1)
     network.start_canvas(canvas.canvas(config.stroke_size))
     return network
 
