@@ -413,7 +413,7 @@ def train(config: Config, run: Run) -> None:
         distance = DrawingDistance(vgg, cartoons.held_out, photos.held_out) if both else None
 
     def held_out() -> dict[str, Tensor]:
-        """Distance from cartoons in drawing, and half of what content is lost: the photographs themselves would get 1."""
+        """Distance from cartoons in drawing, and what content is lost: the photographs themselves would get 1."""
         if distance is None:
             return {}
         with torch.no_grad(), run.autocast():
@@ -421,7 +421,7 @@ def train(config: Config, run: Run) -> None:
             lost = torch.stack([content(*pair, "relative") for pair in zip(drawn, photos.held_out, strict=True)]).mean()
         with torch.no_grad():
             drawing_distance = distance(drawn)
-        return {"score": drawing_distance + 0.5 * lost, "drawing": drawing_distance, "content": lost}
+        return {"score": drawing_distance + lost, "drawing": drawing_distance, "content": lost}
 
     run.preview(average.module, photos)
     run.evaluate(held_out, by="score")
