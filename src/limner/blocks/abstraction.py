@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 Picture: TypeAlias = NDArray[np.float32]
 Plane: TypeAlias = NDArray[np.float32]
 
+SHADOWS = 0.85
+"""How shadows are lifted where there is skin to see: with less, rooms are lighter, but so is dark skin, which must stay dark."""
+
 MARGIN = 16
 """Pixels by which a photograph is continued before it is abstracted: without them, lines appear along its border."""
 
@@ -52,7 +55,7 @@ def brightened(picture: Picture, *, saturation: float = 1.4, gamma: float = 0.8)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).clip(0, 1) ** gamma, np.float32)
 
 
-def lifted(picture: Picture, *, gamma: float = 0.55, radius: int = 16, most: float = 2.2) -> Picture:
+def lifted(picture: Picture, gamma: float = SHADOWS, *, radius: int = 16, most: float = 2.2) -> Picture:
     """Light in the shadows: lightness times the power ``gamma`` - 1 of its surroundings' own, at most ``most`` times, chroma with its root.
 
     Surroundings end at edges: a guided filter of ``radius`` pixels (He, Sun, Tang, ECCV 2010). Whites are rounded off, not cut.
@@ -215,8 +218,8 @@ def inked(picture: Picture, lines: Plane, strength: float = 0.9, ink: Picture | 
     return np.asarray(picture * paper + ink * (1 - paper), np.float32)
 
 
-def drawn(photo: Picture, width: float = 1.0, *, lighter: bool = True) -> tuple[Picture, Plane]:
-    """What cartoons are made of: flat areas, ``lighter`` in the shadows, and lines of ink.
+def drawn(photo: Picture, width: float = 1.0, *, shadows: float = 1.0) -> tuple[Picture, Plane]:
+    """What cartoons are made of: flat areas, lighter in the ``shadows`` (the gamma of ``lifted``), and lines of ink.
 
     Outlines come from lightness as it is and by ratios, so that dark things have them, from the flat areas themselves, so that textures
     have none, and from warmth. In faces areas are finer and lines thinner: eyes and mouths are small.
@@ -230,23 +233,23 @@ def drawn(photo: Picture, width: float = 1.0, *, lighter: bool = True) -> tuple[
         outlines(warmth(flat), width=width, threshold=0.009, clutter=0.2),
     )
     lines = without_specks(np.maximum.reduce([*found, *(0.8 * each for each in of_areas)]))
-    light = lifted if lighter else np.asarray
     if not face.any():
-        return light(flat), lines
+        return lifted(flat, shadows), lines
     thin = ink(lightness(fine), width=0.8, length=3.0, flow=2.0, threshold=0.014)
     lines = lines * (1 - face) + np.maximum(0.75 * thin, 0.35 * lines) * face
-    return light(flat) + (light(fine) - light(flat)) * face[..., None], lines
+    light = lifted(flat, shadows)
+    return light + (lifted(fine, shadows) - light) * face[..., None], lines
 
 
 def storybook(photo: Picture) -> Picture:
     """A picture of a children's book: soft flat areas, lighter and more colourful than the photograph, with inked outlines."""
-    flat, lines = drawn(photo)
-    return inked(stepped(brightened(flat, saturation=1.5, gamma=0.85), steps=8, share=0.5), lines, 0.92)
+    flat, lines = drawn(photo, shadows=SHADOWS)
+    return inked(stepped(brightened(flat, saturation=1.4, gamma=0.9), steps=8, share=0.5), lines, 0.92)
 
 
 def ink_wash(photo: Picture) -> Picture:
     """A drawing in ink: black lines over four tones of a blue-grey wash on warm paper."""
-    flat, lines = drawn(photo)
+    flat, lines = drawn(photo, shadows=0.55)
     tone = lightness(flat) ** 1.25 * 4
     step = np.floor(tone.clip(0, 3.999))
     tone = (step + 0.5 + 0.5 * np.tanh(9 * (tone - step - 0.5))) / 4
@@ -256,8 +259,8 @@ def ink_wash(photo: Picture) -> Picture:
 
 def comic(photo: Picture) -> Picture:
     """A page of a comic: few hard tones of strong colours, heavy ink, and what is darkest filled with black."""
-    flat, lines = drawn(photo)
-    lab = cv2.cvtColor(stepped(brightened(flat, saturation=1.7, gamma=0.85), steps=4, share=0.92, sharpness=9), cv2.COLOR_RGB2LAB)
+    flat, lines = drawn(photo, shadows=SHADOWS)
+    lab = cv2.cvtColor(stepped(brightened(flat, saturation=1.6, gamma=0.9), steps=4, share=0.92, sharpness=9), cv2.COLOR_RGB2LAB)
     lab[..., 1:] *= 1.15
     black = 1 / (1 + np.exp((lab[..., 0] - 18) / 2))
     return inked(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1) * (1 - 0.9 * black[..., None]), 1.15 * lines, 0.97)

@@ -186,7 +186,7 @@ def woodblock(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, mar
 
     ``stroke_size`` is a factor for the outlines' width.
     """
-    flat, lines = drawn(photo, stroke_size, lighter=False)
+    flat, lines = drawn(photo, stroke_size)
     picture = recoloured(flat, colours, softness=0.18)
     ink = to_rgb(colours.colours[None, :1])[0, 0]
     return inked(picture, lines, 0.92, ink)
