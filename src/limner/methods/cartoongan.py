@@ -77,7 +77,7 @@ class Config:
     """Side of the square crops, in pixels (section 4.1: 256)."""
     photo_size: int = 320
     """Short side, in pixels, to which larger photographs are reduced before they are cropped; about what the style will see."""
-    working_size: int = 448
+    working_size: int = 384
     """Short side, in pixels, at which the finished style paints; what it paints is enlarged. 0: at each photograph's own size."""
     cartoon_min_scale: float = 0.45
     """Smallest crop of a cartoon, as a part of its short side: smaller gives wider lines."""
