@@ -424,8 +424,8 @@ def test_a_training_starts_from_anothers_weights(tmp_path: Path, domains: tuple[
     after = weights(tmp_path / "second", 1)
     for name, value in load_file(start).items():
         assert torch.allclose(after[f"/parts/generator/{name}"], value.float(), atol=1e-9), name
-    for wrong in (start.with_suffix(".onnx"), tmp_path):
-        with pytest.raises(LimnerError, match="does not hold the weights of this network"):
+    for wrong in (tmp_path / "first" / "config.toml", tmp_path):
+        with pytest.raises(LimnerError, match="holds no weights"):
             training.train("cartoongan", tiny(domains, vgg_file, **{**still, "start": wrong}), options(tmp_path / "third"))
     with pytest.raises(LimnerError, match=r"this network \(width 16, levels 2, blocks 1"):
         training.train("cartoongan", tiny(domains, vgg_file, **still, width=16), options(tmp_path / "third"))
@@ -507,7 +507,9 @@ def test_prepared_abstractions_are_those_on_the_fly(tmp_path: Path, domains: tup
     training.train("cartoongan", config, options(tmp_path / "fly"))
     training.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "prepared"))
     (fly,), (ready,) = (lines(tmp_path / name / "metrics.jsonl") for name in ("fly", "prepared"))
-    assert ready["initialisation"] == pytest.approx(fly["initialisation"], rel=0.1)  # a mirrored crop is drawn before, or after
+    assert ready["initialisation"] == pytest.approx(
+        fly["initialisation"], rel=0.25
+    )  # a mirrored crop is drawn before, or after; others' have twice as much
     (tmp_path / "drawn" / "07.png").unlink()
     with pytest.raises(LimnerError, match=r"07\.png .* has no partner"):
         training.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "wrong"))

@@ -17,9 +17,11 @@ def load(path: Path) -> dict[str, Tensor]:
     """
     if (beside := path.with_suffix(".safetensors")).is_file():
         path = beside
-    limits.open_file(path, limits.STYLE).close()
     try:
+        limits.open_file(path, limits.STYLE).close()
         return _from_graph(path) if path.suffix == ".onnx" else _from_safetensors(path)
+    except LimnerError:
+        raise
     except ModuleNotFoundError as error:
         raise LimnerError(f"{path} cannot be read without the package {error.name}: pip install 'limner[train]'.") from error
     except Exception as error:  # safetensors, protobuf and NumPy each raise their own
