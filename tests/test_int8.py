@@ -131,9 +131,8 @@ def test_distance_by_hand(tmp_path: Path) -> None:
 
 
 def test_bundled_int8_styles_stay_close() -> None:
-    names = [name for name in gallery.names() if "int8" in gallery.tiers(name)]
-    assert len(names) >= 4  # of Ink there is none: it would paint too differently
-    for name in names:
+    for name in gallery.names():
+        assert "int8" in gallery.tiers(name)
         before, after = limner.load(name), limner.load(name, tier="int8")
         assert after.card.weights_sha256 == before.card.weights_sha256
         photo = make_photo(160, 120)
