@@ -49,8 +49,8 @@ def test_a_folder_with_a_fifth_of_corrupt_files_trains_and_lists_them(
 
 def test_a_start_that_fails_leaves_nothing_in_the_way(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(LimnerError, match="cannot give relu2_2"):
-        training.train("fast_style", small(painting, photos, vgg_file, content_layer="relu2_2", steps=1), options(run))
+    with pytest.raises(LimnerError, match="cannot give relu3_1"):
+        training.train("fast_style", small(painting, photos, vgg_file, content_layer="relu3_1", steps=1), options(run))
     assert not run.exists()
     assert training.train("fast_style", small(painting, photos, vgg_file, steps=1), options(run)) is not None
 

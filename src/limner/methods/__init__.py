@@ -28,8 +28,9 @@ class Pictures(Protocol):
     def __getitem__(self, step: int) -> Tensor:
         """This process's batch of ``step``: the same one whenever it is asked for."""
 
-    held_out_places: list[Tensor]
-    """Where these crops lie, as ``places``."""
+    @property
+    def held_out_places(self) -> list[Tensor]:
+        """Where the held-out crops lie, as ``places``."""
 
     def places(self, step: int) -> Tensor:
         """Where the crops of ``step`` lie in their pictures, for streams that leave those as they are (``min_scale`` None): int64 N x 3, a

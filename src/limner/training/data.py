@@ -220,7 +220,6 @@ class Stream:
         self.last: int | None = None
         self.held: tuple[Store, list[int]] = crops.store, []
         self.held_out: list[Tensor] = []
-        self.held_out_places: list[Tensor] = []
         self.watched: list[Tensor] = []
         self.fingerprint = ""
         self.preview: list[Tensor] = []
@@ -245,7 +244,7 @@ class Stream:
         own, self.held = self.drawn, (store, numbers)
         centred = partial(centred_crops, size=own.size, batch_size=self.batch_size, device=self.device, native=own.scales is None)
         self.fingerprint = fingerprint(own.store.source, numbers)
-        self.held_out, self.held_out_places = centred(store, numbers), self._centres(store, numbers)
+        self.held_out = centred(store, numbers)
         self.watched = self.held_out or centred(own.store, own.numbers[: held_out.SPARED])
         preview = sheets.photos((store[n] for n in numbers), self.preview_side)
         preview = preview or sheets.photos((own.store[n] for n in own.numbers), self.preview_side)
@@ -253,8 +252,10 @@ class Stream:
             raise LimnerError(none_readable(own.store))
         self.preview = [photo.to(self.device) for photo in preview]
 
-    def _centres(self, store: Store, numbers: list[int]) -> list[Tensor]:
+    @property
+    def held_out_places(self) -> list[Tensor]:
         """Where the held-out crops lie, as ``places``."""
+        store, numbers = self.held
         sizes = [size[1:] for n in numbers if (size := store.size(n)) is not None and n not in store.bad]
         rows = [[max(side - self.drawn.size, 0) // 2 for side in size] + [0] for size in sizes]
         return [torch.tensor(rows[i : i + self.batch_size], device=self.device) for i in range(0, len(rows), self.batch_size)]
