@@ -228,6 +228,14 @@ def test_ordinary_pictures_get_no_tone_reference() -> None:
     assert tone.rows_wanted(plain(255, (0, 0, 0)), 120) == 120
 
 
+def test_a_style_without_norm_needs_no_tone_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = limner.load("storybook")(plain(255, (190, 60, 40)))
+    monkeypatch.setattr(tone, "rows_wanted", lambda *_: pytest.fail("asked for"))
+    assert np.array_equal(limner.load("storybook")(plain(255, (190, 60, 40))), wanted)
+    with pytest.raises(pytest.fail.Exception):
+        limner.load("starry-night")(plain(255, (190, 60, 40)))
+
+
 def test_bands_and_whole_pictures_have_the_same_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     painter, picture = limner.load("starry-night"), plain(255, (190, 60, 40))
     whole = painter(picture)

@@ -21,6 +21,8 @@ OPERATORS = frozenset([
 # fmt: on
 """What a style's network may be made of. None of them repeats, branches, draws random numbers or makes a shape out of nothing."""
 
+_WHOLE = {"GlobalAveragePool", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "ReduceMean", "ReduceSum"}
+
 NODES, DEPTH = 10_000, 8
 NUMBER = 1 << 16
 """Most of a size, stride or number of rows to pad that stands in a network."""
@@ -75,6 +77,12 @@ def metadata(model: memoryview) -> dict[str, str]:
     """``metadata_props`` of a model: field 14, a key (1) and a value (2) each."""
     entries = ({number: _bytes(value) for number, value in fields(entry)} for entry in _all(fields(model), 14))
     return {bytes(entry[1]).decode(): bytes(entry[2]).decode() for entry in entries if entry.keys() >= {1, 2}}
+
+
+def sees_whole(model: memoryview) -> bool:
+    """Whether a network, once checked, measures means over the whole picture, so that what it paints at one place hangs on all others."""
+    (graph,) = _all(fields(model), 7)
+    return any(_text(fields(node), 4) in _WHOLE for node in _all(fields(graph), 1))
 
 
 def check(model: memoryview) -> None:

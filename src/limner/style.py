@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import blend, card, enlarge, files, gallery, image, limits, rows, runtimes, tiles, tone
+from limner import blend, card, enlarge, files, gallery, graph, image, limits, rows, runtimes, tiles, tone
 from limner.card import WorkingSize
 from limner.errors import LimnerError
 
@@ -56,6 +56,7 @@ class Style:
         self._engine: runtimes.Engine | None = None
         self._stages: Stages | None = None
         self._each: float | None = None
+        self._sees_whole: bool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: engines are opened anew there."""
@@ -184,7 +185,7 @@ class Style:
                 done += len(band)
             return painted
         height = len(pixels)
-        if wanted := tone.rows_wanted(pixels, height):
+        if wanted := self._tones_wanted(pixels, height):
             pixels = np.concatenate([pixels, tone.below(pixels[-tone.GAP - 1 :], wanted)])
         if pixels.dtype == np.uint8:
             return np.ascontiguousarray(self._run(pixels[None], axes=(1, 2))[0])[:height]
@@ -239,11 +240,17 @@ class Style:
                     tell(1.0)
                     return
 
+    def _tones_wanted(self, sample: Pixels, height: int) -> int:
+        """Rows of tone reference (``limner.tone``): none for networks without norm."""
+        if self._sees_whole is None:
+            self._sees_whole = graph.sees_whole(memoryview(self.path.read_bytes()))
+        return tone.rows_wanted(sample, height) if self._sees_whole else 0
+
     def _with_reference(self, source: rows.Source) -> rows.Source:
         """A picture with a tone reference below it, where it needs one."""
         tops = np.linspace(0, max(source.height - 8, 0), min(64, source.height)).astype(int)
         sample = np.concatenate([source.rows(int(top), min(int(top) + 8, source.height)) for top in tops])
-        wanted = tone.rows_wanted(sample, source.height)
+        wanted = self._tones_wanted(sample, source.height)
         if not wanted:
             return source
         more = tone.below(source.rows(max(source.height - tone.GAP - 1, 0), source.height), wanted)

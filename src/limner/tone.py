@@ -30,8 +30,9 @@ def rows_wanted(sample: Pixels, height: int) -> int:
     if min(height, sample.shape[1]) < GAP:  # too small, or too thin, to have a background
         return 0
     full = np.iinfo(sample.dtype).max / 255
-    white = float((sample.min(2) >= WHITE * full).mean())
-    black = float((sample.max(2) <= BLACK * full).mean())
+    red, green, blue = np.moveaxis(sample, 2, 0)  # NumPy's own minimum over so short an axis takes ten times as long
+    white = float((np.minimum(np.minimum(red, green), blue) >= WHITE * full).mean())
+    black = float((np.maximum(np.maximum(red, green), blue) <= BLACK * full).mean())
     return round(height * min((max(white, black) - FEW) / (MANY - FEW), 1)) if max(white, black) > FEW else 0
 
 
