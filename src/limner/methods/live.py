@@ -51,7 +51,8 @@ class Config:
     image_size: int = 256
     """Side of the square crops, in pixels."""
     min_scale: float = 0.5
-    """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes."""
+    """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes. A teacher with a
+    working size teaches at that size alone."""
     width: int = 8
     """Channels of the network's outermost layer; 16 paints more finely and takes twice as long."""
     blocks: int = 4
@@ -243,7 +244,9 @@ def train(config: Config, run: Run) -> None:
             found = [losses(average.module, batch, 0.0) for batch in photos.held_out]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
-    photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=config.min_scale)
+    working = card.read(gallery.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
+    min_scale, short_side = (None, working) if working else (config.min_scale, None)
+    photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=min_scale, short_side=short_side)
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
     run.keep(generator=student, optimizer=optimizer, schedule=schedule, average=average)
