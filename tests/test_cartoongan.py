@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import nn
 
-from limner import adversarial, edges, features, training
+from limner import adversarial, edges, features, load, training
 from limner.blocks import abstraction
 from limner.blocks.drawing import drawing_loss, luma
 from limner.errors import LimnerError
@@ -419,16 +419,24 @@ def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_fi
 def test_a_training_starts_from_anothers_weights(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
     training.train("cartoongan", tiny(domains, vgg_file, steps=6, initial_steps=5, batch_size=2), options(tmp_path / "first"))
     start = tmp_path / "first" / "style.safetensors"
-    still = {"initial_steps": 0, "learning_rate": 1e-12, "steps": 1, "batch_size": 2, "start": start}
+    still = {"initial_steps": 0, "learning_rate": 1e-12, "steps": 1, "batch_size": 2, "start": str(start)}
     training.train("cartoongan", tiny(domains, vgg_file, **still), options(tmp_path / "second"))
     after = weights(tmp_path / "second", 1)
     for name, value in load_file(start).items():
         assert torch.allclose(after[f"/parts/generator/{name}"], value.float(), atol=1e-9), name
-    for wrong in (tmp_path / "first" / "config.toml", tmp_path):
-        with pytest.raises(LimnerError, match="holds no weights"):
-            training.train("cartoongan", tiny(domains, vgg_file, **{**still, "start": wrong}), options(tmp_path / "third"))
+    for wrong, sentence in ((tmp_path / "first" / "config.toml", "holds no weights"), (tmp_path, "There is no style file")):
+        with pytest.raises(LimnerError, match=sentence):
+            training.train("cartoongan", tiny(domains, vgg_file, **{**still, "start": str(wrong)}), options(tmp_path / "third"))
     with pytest.raises(LimnerError, match=r"this network \(width 16, levels 2, blocks 1"):
         training.train("cartoongan", tiny(domains, vgg_file, **still, width=16), options(tmp_path / "third"))
+
+
+def test_a_training_starts_from_a_bundled_style(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+    own = {"width": 24, "levels": 3, "blocks": 4, "steps": 1, "initial_steps": 1, "initial_rate": 1e-12, "batch_size": 1}
+    out = training.train("cartoongan", tiny(domains, vgg_file, start="storybook", **own), options(tmp_path / "run"))
+    assert out is not None
+    photo = np.asarray(Image.open(next(domains[0].iterdir())))
+    assert np.abs(load(out)(photo).astype(int) - load("storybook")(photo, working_size="full")).max() <= 1
 
 
 def test_rates_fall_to_nothing_in_the_second_half_of_the_adversarial_phase(

@@ -203,7 +203,7 @@ def test_strokes_on_the_fly(tmp_path: Path, painting: Path, photos: Path, vgg_fi
 
     assert training.train("fast_style", flowing(painting, photos, vgg_file, steps=4, initial_steps=2), options(tmp_path / "run"))
     start = tmp_path / "run" / "style.safetensors"
-    config = flowing(painting, photos, vgg_file, steps=2, initial_steps=0, target="woodblock", start=start)
+    config = flowing(painting, photos, vgg_file, steps=2, initial_steps=0, target="woodblock", start=str(start))
     assert training.train("fast_style", config, options(tmp_path / "more"))
     with pytest.raises(LimnerError, match="does not hold the weights"):
         training.train("fast_style", replace(config, levels=2), options(tmp_path / "other"))

@@ -37,7 +37,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from limner import features
+from limner import features, gallery
 from limner.adversarial import ImagePool, running_average
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.measures import LAYER, DrawingDistance
@@ -61,8 +61,9 @@ class Config:
     """What `limner prepare edges` made of the cartoons; by default their edges are smoothed on the fly."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
-    start: Path | None = None
-    """Weights to start from (a style file of CartoonGAN, or the .safetensors beside it), in the place of random ones."""
+    start: str | None = None
+    """A style whose weights to start from, in the place of random ones: a bundled one's name, or a style file of this method (or the
+    .safetensors beside it)."""
     steps: int = 4_000
     """Training steps of both phases together."""
     initial_steps: int = 3_000
@@ -338,7 +339,7 @@ def train(config: Config, run: Run) -> None:
     eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, (LAYER,)))
     generator = build(config)
     if config.start is not None:
-        generator.start_from(config.start)
+        generator.start_from(gallery.find(config.start))
     generator = run.place(generator)
     discriminator = run.place(Discriminator(config.discriminator_width, config.discriminator_norm == "spectral"))
     adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)

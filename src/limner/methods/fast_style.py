@@ -38,7 +38,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import features
+from limner import features, gallery
 from limner.blocks import canvas
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.unet import UNet
@@ -61,8 +61,9 @@ class Config:
     """What `limner prepare abstractions` made of the photographs; by default the target is drawn on the fly, crop by crop."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
-    start: Path | None = None
-    """Weights to start from (a style file of the same network, or the .safetensors beside it), in the place of random ones."""
+    start: str | None = None
+    """A style whose weights to start from, in the place of random ones: a bundled one's name, or a style file of this method (or the
+    .safetensors beside it)."""
     steps: int = 2000
     """Training steps of both phases together (paper, section 4.1: 40,000); without an initialisation phase the first two thousand bring
     most of it."""
@@ -329,7 +330,7 @@ def train(config: Config, run: Run) -> None:
     vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
     generator = build(config)
     if config.start is not None:
-        generator.start_from(config.start)
+        generator.start_from(gallery.find(config.start))
     generator = run.place(generator)
     first = config.initial_steps
     optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, fused=True)
