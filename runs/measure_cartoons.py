@@ -2,8 +2,7 @@
 
     .venv/bin/python runs/measure_cartoons.py storybook runs-out/mine/style.onnx --photos HELD_OUT --cartoons CARTOONS --vgg VGG19
 
-Photographs are looked at where a style paints them: 384 pixels on the short side, squares of 320 from their middle; cartoons at
-288, where their lines are as wide.
+Photographs and cartoons are looked at with a short side of 288 pixels at most, squares of 256 from their middle.
 """
 
 from pathlib import Path
@@ -22,8 +21,7 @@ from limner.methods.cartoongan import content_loss
 from limner.prepare.pictures import cut
 from limner.sources import open_source
 
-SHORT, SIDE = 384, 320
-CARTOONS_SHORT, CARTOONS_SIDE = 288, 256
+SHORT, SIDE = 288, 256
 COLUMNS = (
     "kernel distance",
     "drawing distance",
@@ -58,8 +56,8 @@ def measure(*styles: str, photos: Path, cartoons: Path, vgg: Path, abstractions:
         Take every how-manieth photograph.
     """
     eyes = features.load((*LAYERS, CONTENT), vgg)
-    kept = squares(photos, SHORT, SIDE)[::every]
-    drawn = [tensor(each) for each in squares(cartoons, CARTOONS_SHORT, CARTOONS_SIDE)[::4]]
+    kept = squares(photos)[::every]
+    drawn = [tensor(each) for each in squares(cartoons)[::4]]
     seen = [tensor(each) for each in kept]
     with torch.no_grad():
         palette, lines = KernelDistance(eyes, LAYERS, drawn[::2]), measures.DrawingDistance(eyes, drawn[::2], seen)
@@ -89,14 +87,14 @@ def measure(*styles: str, photos: Path, cartoons: Path, vgg: Path, abstractions:
     print(f"\nKernel distance of half of the cartoons from the other half: {floor:.3f}. {len(kept)} photographs, {len(drawn)} cartoons.")
 
 
-def squares(folder: Path, short: int, square: int) -> list[np.ndarray]:
+def squares(folder: Path) -> list[np.ndarray]:
     """Squares from the middle of each picture, uint8 HWC RGB."""
     source, found = open_source(folder), []
     for n in range(len(source)):
-        pixels = np.asarray(cut(Image.fromarray(source[n]), short, 0, np.random.default_rng(0))[0])
-        top, left = ((side - square) // 2 for side in pixels.shape[:2])
+        pixels = np.asarray(cut(Image.fromarray(source[n]), SHORT, 0, np.random.default_rng(0))[0])
+        top, left = ((side - SIDE) // 2 for side in pixels.shape[:2])
         if min(top, left) >= 0:
-            found.append(np.ascontiguousarray(pixels[top : top + square, left : left + square]))
+            found.append(np.ascontiguousarray(pixels[top : top + SIDE, left : left + SIDE]))
     return found
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.blocks import abstraction
-from limner.blocks.unet import UNet
+from limner.blocks.unet import INK, Ramp, UNet
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 Picture = NDArray[np.float32]
@@ -130,6 +130,16 @@ def test_unet_begins_as_the_photograph_and_stays_in_range() -> None:
         assert drawn.min() == 0
         assert drawn.max() == 1
         assert network.train()(photo).max() > 1  # while it learns, nothing is cut off
+
+
+def test_monochrome_knows_the_colours_of_ink_and_no_others() -> None:
+    drawn = torch.from_numpy(abstraction.ink_wash(example("coffee", 128))).permute(2, 0, 1)[None]
+    assert (Ramp(INK)(drawn) - drawn).abs().mean() < 2 / 255
+    table = torch.tensor(INK)
+    torch.testing.assert_close(Ramp(INK)(torch.linspace(0, 1, 9).view(1, 1, 1, 9).repeat(1, 3, 1, 1))[0, :, 0].T, table)
+    photo = torch.rand(1, 3, 32, 32)
+    painted = UNet(8, 2, 1, monochrome=1).eval()(photo)
+    assert (painted[:, 0] - painted[:, 2]).abs().max() < 0.08 < (photo[:, 0] - photo[:, 2]).abs().max()
 
 
 @pytest.mark.parametrize(("levels", "blocks"), [(1, 2), (2, 1), (3, 1)])

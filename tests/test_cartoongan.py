@@ -406,7 +406,15 @@ def test_resume_is_exact(tmp_path: Path, domains: tuple[Path, Path], vgg_file: P
     [
         {"adversary": "colour", "adversarial_loss": "log", "content_measure": "plain", "target": "photo"},
         {"generator": "paper", "upsampling": "transposed", "discriminator_norm": "instance", "adversarial_loss": "least-squares"},
-        {"colour_weight": 0.0, "pool": 0, "initial_steps": 0, "edge_blur": "mean", "clipping": 0.0, "abstraction": "ink"},
+        {
+            "colour_weight": 0.0,
+            "pool": 0,
+            "initial_steps": 0,
+            "edge_blur": "mean",
+            "clipping": 0.0,
+            "abstraction": "ink",
+            "monochrome": True,
+        },
     ],
 )
 def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, changes: dict[str, Any]) -> None:

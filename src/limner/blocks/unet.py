@@ -1,5 +1,6 @@
 """A U-Net without norm, which draws on the photograph itself: the generator of cartoons."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -11,6 +12,22 @@ from torch.nn import functional as F
 
 from limner.blocks.bristles import COARSE, REACH_OF_DIRECTIONS, Bristles
 from limner.blocks.network import StyleNetwork
+
+LUMA = (0.299, 0.587, 0.114)
+
+INK = (
+    (0.000, 0.000, 0.000),
+    (0.123, 0.125, 0.131),
+    (0.246, 0.250, 0.260),
+    (0.359, 0.375, 0.415),
+    (0.492, 0.500, 0.520),
+    (0.623, 0.625, 0.629),
+    (0.755, 0.750, 0.734),
+    (0.889, 0.874, 0.840),
+    (1.000, 0.980, 0.930),
+)
+"""Colours of a drawing in ink with a blue-grey wash on warm paper by their luma, in eighths: within 1.1 of 255 those of
+``abstraction.ink_wash``."""
 
 
 class Block(nn.Module):
@@ -32,13 +49,16 @@ class UNet(StyleNetwork):
     Olaf Ronneberger, Philipp Fischer, Thomas Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597, with sums in the place of joined
     channels, and without norm: what is at one place of a picture has no say far away, so bands are exact and films are calm.
 
+    With ``monochrome`` 1 it draws in the colours of ink and wash on paper alone (``INK``).
+
     With ``canvas`` 1 it sees bristles beside the photograph (``limner.blocks.bristles``): a canvas, which it holds itself, repeated over
     the picture and drawn out along its forms. ``start_canvas`` gives it one.
     """
 
-    def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0) -> None:
+    def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0) -> None:
         super().__init__()
-        self.arguments = {"width": width, "levels": levels, "blocks": blocks} | ({"canvas": canvas} if canvas else {})
+        chosen = {name: value for name, value in (("canvas", canvas), ("monochrome", monochrome)) if value}
+        self.arguments = {"width": width, "levels": levels, "blocks": blocks} | chosen
         self.multiple_of = max(2**levels, COARSE if canvas else 1)
         self.min_side = 2 * self.multiple_of
         self.receptive_field = _receptive_field(levels, blocks) + (REACH_OF_DIRECTIONS if canvas else 0)
@@ -54,6 +74,7 @@ class UNet(StyleNetwork):
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
         self.bristles = Bristles() if canvas else None
         self.ground = nn.Conv2d(Bristles.planes, width, 7, padding=3, padding_mode="reflect") if canvas else None
+        self.tint = Ramp(INK) if monochrome else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.2)
@@ -85,8 +106,36 @@ class UNet(StyleNetwork):
             x = F.interpolate(leaky(narrow(x)), scale_factor=2.0, mode="bilinear")
             x = leaky(join(x + skips.pop()))
         drawn: Tensor = image + 0.5 * self.to_rgb(x)
+        if self.tint is not None:
+            drawn = self.tint(drawn)
         # While it learns, values may leave the range: what is cut off would have no gradient, and never come back.
         return drawn if self.training else drawn.clamp(0, 1)
+
+
+class Ramp(nn.Module):
+    """Each pixel in the colour that its luma has in a table, from that of black to that of white in equal steps, straight in between:
+    float32 N3HW RGB to the same. It has no weights.
+    """
+
+    def __init__(self, colours: Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        table, steps = torch.tensor(colours), len(colours) - 1
+        slopes = table.diff(dim=0)
+        bends = slopes.diff(dim=0, prepend=torch.zeros(1, 3))  # hinges, one at the beginning of each step
+        fixed = {
+            "luma": (steps * torch.tensor(LUMA)).view(1, 3, 1, 1).repeat(steps, 1, 1, 1),
+            "starts": -torch.arange(steps, dtype=torch.float32),
+            "bends": bends.T[..., None, None].contiguous(),
+            "black": table[0],
+        }
+        for name, values in fixed.items():
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        hinges = F.conv2d(image, self.get_buffer("luma"), self.get_buffer("starts"))
+        # Below black the first one goes on, so that what is out of range while it learns finds its way back.
+        hinges = torch.cat([hinges[:, :1], F.relu(hinges[:, 1:])], 1)
+        return F.conv2d(hinges, self.get_buffer("bends"), self.get_buffer("black"))
 
 
 def _receptive_field(levels: int, blocks: int) -> int:

@@ -92,6 +92,8 @@ class Config:
     """How many times the U-Net halves the picture."""
     blocks: int = 4
     """Residual blocks of the generator (figure 2: 8)."""
+    monochrome: bool = False
+    """Draw in the colours of ink on paper alone: for the abstraction ink."""
     upsampling: Literal["resize", "transposed"] = "resize"
     """Of the paper's generator: enlarge, then convolve; or its transposed convolution."""
     discriminator_width: int = 16
@@ -147,6 +149,10 @@ class Config:
         require(kernel % 2 == 1 and 1 <= kernel <= 31, f"--edge-kernel must be odd and from 1 to 31, not {kernel}.")
         require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
         require(len(self.content_layers) > 0, "--content-layers needs at least one layer, such as conv3_2.")
+        require(not self.monochrome or self.generator == "unet", "--monochrome is for the U-Net: leave it out, or take --generator unet.")
+
+    LATER: ClassVar[dict[str, object]] = {"monochrome": False}
+    """Options that older recipes do not name, at the values that change nothing: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
@@ -260,7 +266,7 @@ class Discriminator(nn.Sequential):
 
 def build(config: Config) -> StyleNetwork:
     if config.generator == "unet":
-        return UNet(config.width, config.levels, config.blocks)
+        return UNet(config.width, config.levels, config.blocks, monochrome=int(config.monochrome))
     return Generator(config.width, config.blocks, int(config.upsampling == "transposed"))
 
 
