@@ -1,5 +1,6 @@
 """Abstractions: flat areas, lines of ink and colours, each on pictures whose right answer is known; and the whole of them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,16 @@ def test_no_lines_along_the_border() -> None:
     drawn = abstraction.lightness(abstraction.abstraction(smooth, "storybook"))
     assert drawn[:3].min() > drawn[20:40].min() - 0.02
     assert abstraction.abstraction(smooth[:5, :7]).shape == (5, 7, 3)  # smaller than its margin
+
+
+def test_threads_find_the_same_faces_at_once() -> None:
+    """OpenCV's cascade crashes where two threads search with one."""
+    photo = example("astronaut", 160)
+    wanted = abstraction.faces(photo)
+    assert wanted.max() > 0.5
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(abstraction.faces, [photo] * 24):
+            assert np.array_equal(found, wanted)
 
 
 def test_unet_begins_as_the_photograph_and_stays_in_range() -> None:

@@ -8,8 +8,8 @@ After Holger Winnemöller, Sven Olsen, Bruce Gooch, "Real-Time Video Abstraction
 lightness, draw what is left of edges.
 """
 
+import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,6 +23,8 @@ Plane: TypeAlias = NDArray[np.float32]
 
 SHADOWS = 0.85
 """How shadows are lifted where there is skin to see: with less, rooms are lighter, but so is dark skin, which must stay dark."""
+
+_of_thread = threading.local()
 
 MARGIN = 16
 """Pixels by which a photograph is continued before it is abstracted: without them, lines appear along its border."""
@@ -162,9 +164,12 @@ def faces(photo: Picture, *, smallest: int = 20) -> Plane:
     return blurred(found, 3.0) if found.any() else found
 
 
-@cache
 def _cascade() -> cv2.CascadeClassifier:
-    return cv2.CascadeClassifier(str(Path(data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
+    """One for each thread: two that search with the same one at once crash."""
+    if not hasattr(_of_thread, "cascade"):
+        _of_thread.cascade = cv2.CascadeClassifier(str(Path(data.haarcascades) / "haarcascade_frontalface_alt2.xml"))
+    found: cv2.CascadeClassifier = _of_thread.cascade
+    return found
 
 
 def _across(plane: Plane, x: Plane, y: Plane, width: float, background: float) -> Plane:

@@ -11,14 +11,13 @@ Differs from the paper:
 - There are no labels beside the teacher's answers (section 2): photographs alone are needed, and no painting.
 - Adam's rate rises and falls again (one cycle), gradients are clipped at a norm of 5 (1 for a student without norm), and the style file
   holds an average of the weights, at the checkpoint with the best held-out number.
-- A teacher without norm paints each place by what is around it: there the student, without norm as well, draws on the photograph as its
-  teacher does, and pixels are enough.
+- A teacher without norm paints each place by what is around it: there the student is a narrow U-Net without norm, which draws on the
+  photograph as its teacher does, and pixels are enough.
 - The student looks at a noisy copy of the photograph and must paint what the teacher makes of the clean one: from frame to frame of a
   film, noise is most of what changes.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,11 +26,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import card, features, gallery, methods
+from limner import card, features, gallery, methods, weights
 from limner.blocks.drawing import drawing_loss
+from limner.blocks.unet import UNet
 from limner.errors import require
 from limner.methods import Run, StyleNetwork
 from limner.methods.fast_style import moments, relative_error
+
+LEVELS = 3
+"""How many times a student without norm halves the picture."""
 
 
 @dataclass(frozen=True)
@@ -84,23 +87,20 @@ class Config:
 
 
 class ConvLayer(nn.Sequential):
-    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU; without norm, leaky ReLU alone."""
+    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, norm: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         # GroupNorm with a group per channel IS instance norm, and many times faster on a CPU; the export writes InstanceNormalization.
-        after = (nn.GroupNorm(outputs, outputs), nn.ReLU()) if norm else (nn.LeakyReLU(0.2),)
-        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"), *after)
+        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"), nn.GroupNorm(outputs, outputs), nn.ReLU())
 
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions whose result is added to the input."""
 
-    def __init__(self, channels: int, *, norm: bool = True) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         last = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
-        self.body = nn.Sequential(ConvLayer(channels, channels, norm=norm), last)
-        if norm:
-            self.body.append(nn.GroupNorm(channels, channels))
+        self.body = nn.Sequential(ConvLayer(channels, channels), last, nn.GroupNorm(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.body(x)
@@ -111,28 +111,21 @@ class Generator(StyleNetwork):
     """The student: float32 NCHW RGB in [0, 1] to the same; H, W multiples of 8.
 
     Fast style's network with squares of 2 x 2 pixels (sub-pixel convolution) in the place of pixels, so that no layer works at full size,
-    and with what the encoder saw added on the way back, so that edges stay crisp. Without ``norm`` it draws on the photograph itself.
+    and with what the encoder saw added on the way back, so that edges stay crisp.
     """
 
     multiple_of = 8
     min_side = 16
 
-    def __init__(self, width: int = 8, blocks: int = 4, norm: int = 1) -> None:
+    def __init__(self, width: int = 8, blocks: int = 4) -> None:
         super().__init__()
-        self.arguments = {"width": width, "blocks": blocks, **({} if norm else {"norm": 0})}
-        self.norm = bool(norm)
+        self.arguments = {"width": width, "blocks": blocks}
         self.receptive_field = 2 * (17 + 16 * blocks)
-        layer, block = partial(ConvLayer, norm=self.norm), partial(ResidualBlock, norm=self.norm)
-        self.from_rgb = layer(12, width)
-        self.down = nn.ModuleList([layer(width, 2 * width, 2), layer(2 * width, 4 * width, 2)])
-        self.residuals = nn.Sequential(*(block(4 * width) for _ in range(blocks)))
-        self.up = nn.ModuleList([layer(4 * width, 2 * width), layer(2 * width, width)])
+        self.from_rgb = ConvLayer(12, width)
+        self.down = nn.ModuleList([ConvLayer(width, 2 * width, 2), ConvLayer(2 * width, 4 * width, 2)])
+        self.residuals = nn.Sequential(*(ResidualBlock(4 * width) for _ in range(blocks)))
+        self.up = nn.ModuleList([ConvLayer(4 * width, 2 * width), ConvLayer(2 * width, width)])
         self.to_rgb = nn.Conv2d(width, 12, 3, padding=1, padding_mode="reflect")
-        if not norm:  # as in blocks.unet: it begins as the photograph, nearly
-            for module in self.modules():
-                if isinstance(module, nn.Conv2d):
-                    nn.init.kaiming_normal_(module.weight, 0.2)
-            self.to_rgb.weight.data *= 0.05
         for parameter in self.to_rgb.parameters():
             # The four pixels of a square begin alike (https://arxiv.org/abs/1707.02937); else a mesh outlives much of the training.
             parameter.data = parameter.data[::4].repeat_interleave(4, 0)
@@ -143,17 +136,23 @@ class Generator(StyleNetwork):
         x = self.residuals(self.down[1](quarter))
         x = quarter + self.up[0](F.interpolate(x, scale_factor=2))  # nearest neighbour, then convolution: no checkerboard
         x = half + self.up[1](F.interpolate(x, scale_factor=2))
-        painted = F.pixel_shuffle(self.to_rgb(x), 2)
-        if self.norm:
-            return torch.tanh(painted) * 0.5 + 0.5
-        drawn = image + 0.5 * painted
-        return drawn if self.training else drawn.clamp(0, 1)  # as in blocks.unet
+        return torch.tanh(F.pixel_shuffle(self.to_rgb(x), 2)) * 0.5 + 0.5
 
 
-def build(config: Config) -> Generator:
-    """The student, with norm where its teacher has one."""
+def build(config: Config) -> StyleNetwork:
+    """The student: of a teacher without norm the same kind of U-Net, but narrow, with its canvas or its one tint."""
     found = card.read(gallery.find(config.teacher))
-    return Generator(config.width, config.blocks, int(has_norm(methods.rebuild(found.method, found.network))))
+    if has_norm(methods.rebuild(found.method, found.network)):
+        return Generator(config.width, config.blocks)
+    kinds = {name: found.network[name] for name in ("canvas", "monochrome") if name in found.network}
+    student = UNet(config.width, LEVELS, config.blocks, **kinds)
+    if student.bristles is not None:
+        student.bristles.load_state_dict({"canvas": weights.load(gallery.find(config.teacher))["bristles.canvas"].float()})
+    return student
+
+
+def rebuild(arguments: dict[str, int]) -> StyleNetwork:
+    return UNet(**arguments) if "levels" in arguments else Generator(**arguments)
 
 
 def has_norm(network: nn.Module) -> bool:
@@ -229,11 +228,14 @@ def train(config: Config, run: Run) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=config.steps)
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
 
-    def losses(student: nn.Module, photos: Tensor, noise: Tensor | float) -> dict[str, Tensor]:
+    placed = "canvas" in student.arguments
+    """Whether strokes hang on where in a picture they are."""
+
+    def losses(student: nn.Module, photos: Tensor, noise: Tensor | float, places: Tensor | None) -> dict[str, Tensor]:
         with run.autocast():
             with torch.no_grad():
-                target = teacher(photos).float()
-            painted = student(photos + noise).float()
+                target = (teacher(photos) if places is None else teacher(photos, places)).float()
+            painted = student(photos + noise).float() if places is None else student(photos + noise, places).float()
             if not student_has_norm:
                 return {"loss": drawing_loss(painted, target)}
             style = style_loss(painted, target)
@@ -243,11 +245,12 @@ def train(config: Config, run: Run) -> None:
     def held_out() -> dict[str, Tensor]:
         """Losses of what becomes the style file, over photographs never trained on."""
         with torch.no_grad():
-            found = [losses(average.module, batch, 0.0) for batch in photos.held_out]
+            batches = zip(photos.held_out, photos.held_out_places if placed else [None] * len(photos.held_out), strict=True)
+            found = [losses(average.module, batch, 0.0, places) for batch, places in batches]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
     working = card.read(gallery.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
-    min_scale, short_side = (None, working) if working else (config.min_scale, None)
+    min_scale, short_side = (None, working or None) if working or placed else (config.min_scale, None)
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=min_scale, short_side=short_side)
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
@@ -256,7 +259,7 @@ def train(config: Config, run: Run) -> None:
     losses_of = run.compile(losses)
     for step in run.steps(config.steps):
         batch = photos[step]
-        found = losses_of(student, batch, config.noise * torch.randn_like(batch))
+        found = losses_of(student, batch, config.noise * torch.randn_like(batch), photos.places(step) if placed else None)
         optimizer.zero_grad()
         run.backward(found["loss"], student)
         nn.utils.clip_grad_norm_(student.parameters(), most)
