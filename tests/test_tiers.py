@@ -195,7 +195,7 @@ def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_fil
     assert torch.equal(student(photo)[..., :8], student(other)[..., :8])
     out = training.train("live", config, options(tmp_path / "run"))
     assert out is not None
-    assert (card.read(out).network, card.read(out).working_size) == ({"width": 4, "levels": 3, "blocks": 1}, 448)
+    assert (card.read(out).network, card.read(out).working_size) == ({"width": 4, "blocks": 1, "norm": 0}, 448)
     losses = [line["loss"] for line in lines(tmp_path / "run" / "metrics.jsonl")]
     assert losses[-1] < 0.7 * losses[0]
 

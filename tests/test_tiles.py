@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 import limner
 from limner import image, rows, tiles
 from limner import style as style_module
+from limner.blocks.unet import UNet
 from limner.errors import LimnerError
 from limner.methods import cartoongan, cyclegan, fast_style, live
 from limner.runtimes import openvino_stages
-from limner.runtimes.openvino_stages import Stages
+from limner.runtimes.openvino_stages import REACH, Stages
 from limner.style import Style
 from limner.training import export
 from tests.conftest import make_photo
@@ -52,6 +53,7 @@ def test_in_bands_as_whole(network: Path, size: tuple[int, int], monkeypatch: py
     whole = Style(network, precision="float32")(photo).astype(float)
     monkeypatch.setattr(style_module, "WHOLE", 0)
     monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    monkeypatch.setattr(tiles, "MOST", 64e3)
     style = Style(network, precision="float32")
     painted = style(photo).astype(float)
     assert len({b[0] for s in style._stages.stages for b in tiles.bands(s, *size, style._stages.multiple)}) > 3, "one band proves nothing"
@@ -63,6 +65,30 @@ def test_in_bands_as_whole(network: Path, size: tuple[int, int], monkeypatch: py
     alone = each_for_itself(network, photo)
     assert np.abs(alone - whole).mean() > 1.5
     assert seam(alone, whole) > 1.05
+
+
+def test_a_network_without_norm_is_cut_where_it_would_see_too_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each band would compute 120 rows above and below it again; what layers hold is small below half size."""
+    import torch
+
+    torch.manual_seed(0)
+    network, path = UNet(24, 3, 4), tmp_path / "tiny.onnx"
+    assert network.receptive_field > 230
+    with torch.no_grad():
+        network.to_rgb.weight *= 20
+    export.write(network.eval(), {"name": "tiny", "title": "Tiny", "method": "cartoongan", "best_short_side": 256}, path)
+    photo = uneven(403, 250)
+    whole = Style(path, precision="float32")(photo).astype(int)
+    monkeypatch.setattr(style_module, "WHOLE", 0)
+    monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    monkeypatch.setattr(tiles, "MOST", 64e3)
+    style = Style(path, precision="float32")
+    painted = style(photo).astype(int)
+    assert style._stages is not None
+    assert all(stage.above <= REACH / (stage.bytes_each / 16) + 8 for stage in style._stages.stages)
+    assert [layer.channels for layer in style._stages.stages[0].writes] == [48, 96, 96]
+    assert np.abs(painted - whole).max() <= 1
+    assert np.abs(whole - photo).mean() > 5, "a network that paints nothing proves nothing"
 
 
 def each_for_itself(network: Path, photo: NDArray[np.uint8], height: int = 64, beyond: int = 48) -> NDArray[np.float64]:
@@ -85,6 +111,7 @@ def seam(painted: NDArray[np.float64], whole: NDArray[np.float64], height: int =
 def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style_module, "WHOLE", 0)
     monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    monkeypatch.setattr(tiles, "MOST", 64e3)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -99,6 +126,7 @@ def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pyt
 def test_no_band_is_empty(network: Path, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one may lie wholly in the border."""
     monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    monkeypatch.setattr(tiles, "MOST", 64e3)
     found = [len(band) for band in Style(network).bands(rows.of(image.Picture(uneven(height, 60))))]
     assert sum(found) == height
     assert 0 not in found
@@ -116,6 +144,7 @@ def test_what_an_engine_cannot_do_is_one_sentence(network: Path, monkeypatch: py
 
 def test_bands_that_nobody_wants_any_more_end(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    monkeypatch.setattr(tiles, "MOST", 64e3)
     bands = Style(network).bands(rows.of(image.Picture(uneven(403, 250))))
     assert len(next(bands)) > 0
     assert [thread for thread in threading.enumerate() if "limner" in thread.name], "or this test proves nothing"
@@ -239,6 +268,7 @@ def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monke
 
     monkeypatch.setattr(style_module, "WHOLE", 40_000)
     monkeypatch.setattr(tiles, "MEMORY", 64e3)
+    monkeypatch.setattr(tiles, "MOST", 64e3)
     photo = uneven(250, 200)
     tifffile.imwrite(tmp_path / "photo.tif", photo, photometric="rgb", rowsperstrip=16, compression="deflate")
     monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))

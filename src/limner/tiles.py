@@ -35,6 +35,9 @@ Rows = Callable[[int, int], Array]
 MEMORY = 32e6
 """Bytes that a band's features may take, about; larger bands are slower (memory that is new has to be cleared, and caches are small)."""
 
+SPARED, MOST = 12, 3e8
+"""How many times as high as what is computed twice a band should be, and the bytes that it may take for it."""
+
 PROGRAM = 2.5e8
 """Bytes that the program takes with its engine, about."""
 
@@ -93,14 +96,14 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
     costs = [1.0 + (stage.bytes_each > 100) * 3 for stage in stages.stages]
 
     def compile(stage: "Stage") -> "Run":
-        return stages.compile(stage, next(bands(stage, whole, width, stages.multiple)).rows, width)
+        return stages.compile(stage, next(bands(stage, whole, width, stages.multiple, stages.streams)).rows, width)
 
     with ExitStack() as files, ThreadPoolExecutor(stages.streams, "limner-bands") as workers:
         runs = deque([workers.submit(compile, stages.stages[0])])
         for number, stage in enumerate(stages.stages):
             writes = [files.enter_context(closing(_Kept(layer, width))) for layer in stage.writes]
             sums = [_Sums(norm) for norm in stage.measures]
-            cut = list(bands(stage, whole, width, stages.multiple))
+            cut = list(bands(stage, whole, width, stages.multiple, stages.streams))
             step = _Step(stage, runs.popleft().result(), frame, kept, statistics, writes, sums)
             runs.extend(workers.submit(compile, later) for later in stages.stages[number + 1 : number + 2])  # while this one runs
             seen = (frame.rows(photo, band.first, band.first + band.rows) if stage.reads_picture else None for band in cut)
@@ -177,7 +180,7 @@ def memory(stages: "Stages", frame: Frame) -> float:
     whole, width = frame.whole
     most = 0.0
     for stage in stages.stages:
-        most = max(most, stage.bytes_each * next(bands(stage, whole, width, stages.multiple)).rows * width)
+        most = max(most, stage.bytes_each * next(bands(stage, whole, width, stages.multiple, stages.streams)).rows * width)
     return PROGRAM + 0.6 * stages.streams * most
 
 
@@ -187,11 +190,17 @@ def place() -> Path:
     return Path(tempfile.gettempdir()) if "TMPDIR" in os.environ or not os.access(large, os.W_OK) else large
 
 
-def bands(stage: "Stage", whole: int, width: int, multiple: int) -> Iterator[Band]:
-    """From top to bottom; all see equally many rows, so that the stage is compiled once."""
-    fitting = int(MEMORY / (stage.bytes_each * width)) - stage.above - stage.below
-    height = min(max(fitting // multiple * multiple, 2 * multiple, 32 // multiple * multiple), whole)
-    rows = min(height + stage.above + stage.below, whole)
+def bands(stage: "Stage", whole: int, width: int, multiple: int, streams: int = 1) -> Iterator[Band]:
+    """From top to bottom; all see equally many rows, so that the stage is compiled once, and are about equally high, as many as the streams
+    can share."""
+    twice, each = stage.above + stage.below, stage.bytes_each * width
+    fitting = max(int(MEMORY / each) - twice, min(SPARED * twice, int(MOST / each) - twice))
+    height = max(fitting // multiple * multiple, 2 * multiple, 32 // multiple * multiple)
+    count = -(-whole // height)
+    if count > 1:
+        count = -(-count // streams) * streams
+    height = -(-whole // (count * multiple)) * multiple
+    rows = min(height + twice, whole)
     for start in range(0, whole, height):
         yield Band(start, min(start + height, whole), min(max(start - stage.above, 0), whole - rows), rows)
 

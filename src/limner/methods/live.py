@@ -11,13 +11,14 @@ Differs from the paper:
 - There are no labels beside the teacher's answers (section 2): photographs alone are needed, and no painting.
 - Adam's rate rises and falls again (one cycle), gradients are clipped at a norm of 5 (1 for a student without norm), and the style file
   holds an average of the weights, at the checkpoint with the best held-out number.
-- A teacher without norm paints each place by what is around it: there the student is a narrow U-Net without norm, which draws on the
-  photograph as its teacher does, and pixels are enough.
+- A teacher without norm paints each place by what is around it: there the student, without norm as well, draws on the photograph as its
+  teacher does, and pixels are enough.
 - The student looks at a noisy copy of the photograph and must paint what the teacher makes of the clean one: from frame to frame of a
   film, noise is most of what changes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,13 +29,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from limner import card, features, gallery, methods, weights
 from limner.blocks.drawing import drawing_loss
-from limner.blocks.unet import UNet
+from limner.blocks.unet import INK, Ramp, UNet
 from limner.errors import require
 from limner.methods import Run, StyleNetwork
 from limner.methods.fast_style import moments, relative_error
 
 LEVELS = 3
-"""How many times a student without norm halves the picture."""
+"""How many times a student with a canvas halves the picture."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Config:
     """The style to learn: a bundled one's name, or a style file of any method."""
     photos: Path
     """Folder of photographs to practise on (searched recursively); a few hundred are enough."""
+    start: str | None = None
+    """A live style whose weights to start from, in the place of random ones: a style file of the same width and blocks."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
     steps: int = 2000
@@ -87,20 +90,23 @@ class Config:
 
 
 class ConvLayer(nn.Sequential):
-    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU."""
+    """3 x 3 convolution, padded by reflection, then affine instance norm and ReLU; without norm, leaky ReLU alone."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, *, norm: bool = True) -> None:
         # GroupNorm with a group per channel IS instance norm, and many times faster on a CPU; the export writes InstanceNormalization.
-        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"), nn.GroupNorm(outputs, outputs), nn.ReLU())
+        after = (nn.GroupNorm(outputs, outputs), nn.ReLU()) if norm else (nn.LeakyReLU(0.2),)
+        super().__init__(nn.Conv2d(inputs, outputs, 3, stride, 1, padding_mode="reflect"), *after)
 
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions whose result is added to the input."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, norm: bool = True) -> None:
         super().__init__()
         last = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
-        self.body = nn.Sequential(ConvLayer(channels, channels), last, nn.GroupNorm(channels, channels))
+        self.body = nn.Sequential(ConvLayer(channels, channels, norm=norm), last)
+        if norm:
+            self.body.append(nn.GroupNorm(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         residual: Tensor = self.body(x)
@@ -111,21 +117,31 @@ class Generator(StyleNetwork):
     """The student: float32 NCHW RGB in [0, 1] to the same; H, W multiples of 8.
 
     Fast style's network with squares of 2 x 2 pixels (sub-pixel convolution) in the place of pixels, so that no layer works at full size,
-    and with what the encoder saw added on the way back, so that edges stay crisp.
+    and with what the encoder saw added on the way back, so that edges stay crisp. Without ``norm`` it draws on the photograph itself;
+    ``monochrome`` is that of ``blocks.unet``.
     """
 
     multiple_of = 8
     min_side = 16
 
-    def __init__(self, width: int = 8, blocks: int = 4) -> None:
+    def __init__(self, width: int = 8, blocks: int = 4, norm: int = 1, monochrome: int = 0) -> None:
         super().__init__()
-        self.arguments = {"width": width, "blocks": blocks}
+        chosen = {name: value for name, value, usual in (("norm", norm, 1), ("monochrome", monochrome, 0)) if value != usual}
+        self.arguments = {"width": width, "blocks": blocks} | chosen
+        self.norm = bool(norm)
         self.receptive_field = 2 * (17 + 16 * blocks)
-        self.from_rgb = ConvLayer(12, width)
-        self.down = nn.ModuleList([ConvLayer(width, 2 * width, 2), ConvLayer(2 * width, 4 * width, 2)])
-        self.residuals = nn.Sequential(*(ResidualBlock(4 * width) for _ in range(blocks)))
-        self.up = nn.ModuleList([ConvLayer(4 * width, 2 * width), ConvLayer(2 * width, width)])
+        layer, block = partial(ConvLayer, norm=self.norm), partial(ResidualBlock, norm=self.norm)
+        self.from_rgb = layer(12, width)
+        self.down = nn.ModuleList([layer(width, 2 * width, 2), layer(2 * width, 4 * width, 2)])
+        self.residuals = nn.Sequential(*(block(4 * width) for _ in range(blocks)))
+        self.up = nn.ModuleList([layer(4 * width, 2 * width), layer(2 * width, width)])
         self.to_rgb = nn.Conv2d(width, 12, 3, padding=1, padding_mode="reflect")
+        self.tint = Ramp(INK) if monochrome else None
+        if not norm:  # as in blocks.unet: it begins as the photograph, nearly
+            for module in self.modules():
+                if isinstance(module, nn.Conv2d):
+                    nn.init.kaiming_normal_(module.weight, 0.2)
+            self.to_rgb.weight.data *= 0.05
         for parameter in self.to_rgb.parameters():
             # The four pixels of a square begin alike (https://arxiv.org/abs/1707.02937); else a mesh outlives much of the training.
             parameter.data = parameter.data[::4].repeat_interleave(4, 0)
@@ -136,19 +152,25 @@ class Generator(StyleNetwork):
         x = self.residuals(self.down[1](quarter))
         x = quarter + self.up[0](F.interpolate(x, scale_factor=2))  # nearest neighbour, then convolution: no checkerboard
         x = half + self.up[1](F.interpolate(x, scale_factor=2))
-        return torch.tanh(F.pixel_shuffle(self.to_rgb(x), 2)) * 0.5 + 0.5
+        painted = F.pixel_shuffle(self.to_rgb(x), 2)
+        if self.norm:
+            return torch.tanh(painted) * 0.5 + 0.5
+        drawn = image + 0.5 * painted
+        drawn = drawn if self.tint is None else self.tint(drawn)
+        return drawn if self.training else drawn.clamp(0, 1)  # as in blocks.unet
 
 
 def build(config: Config) -> StyleNetwork:
-    """The student: of a teacher without norm the same kind of U-Net, but narrow, with its canvas or its one tint."""
-    found = card.read(gallery.find(config.teacher))
-    if has_norm(methods.rebuild(found.method, found.network)):
-        return Generator(config.width, config.blocks)
-    kinds = {name: found.network[name] for name in ("canvas", "monochrome") if name in found.network}
-    student = UNet(config.width, LEVELS, config.blocks, **kinds)
-    if student.bristles is not None:
-        student.bristles.load_state_dict({"canvas": weights.load(gallery.find(config.teacher))["bristles.canvas"].float()})
-    return student
+    """The student: without norm where its teacher has none; of a teacher with a canvas a narrow U-Net on the same canvas."""
+    path = gallery.find(config.teacher)
+    found = card.read(path)
+    if "canvas" in found.network:
+        student = UNet(config.width, LEVELS, config.blocks, canvas=1)
+        assert student.bristles is not None
+        student.bristles.load_state_dict({"canvas": weights.load(path)["bristles.canvas"].float()})
+        return student
+    norm = has_norm(methods.rebuild(found.method, found.network))
+    return Generator(config.width, config.blocks, int(norm), found.network.get("monochrome", 0))
 
 
 def rebuild(arguments: dict[str, int]) -> StyleNetwork:
@@ -218,11 +240,13 @@ class StyleLoss:
 
 
 def train(config: Config, run: Run) -> None:
-    style_loss = StyleLoss(config, run)
     teacher = run.place(load_teacher(config.teacher))
-    student = run.place(build(config))
-    student_has_norm = has_norm(student)
-    highest, most = (4e-3, 5.0) if student_has_norm else (1.5e-3, 1.0)
+    student = build(config)
+    if config.start is not None:
+        student.start_from(gallery.find(config.start))
+    student = run.place(student)
+    style_loss = StyleLoss(config, run) if has_norm(student) else None
+    highest, most = (4e-3, 5.0) if style_loss is not None else (1.5e-3, 1.0)
     highest = config.learning_rate or highest
     optimizer = torch.optim.Adam(student.parameters(), highest, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=config.steps)
@@ -236,7 +260,7 @@ def train(config: Config, run: Run) -> None:
             with torch.no_grad():
                 target = (teacher(photos) if places is None else teacher(photos, places)).float()
             painted = student(photos + noise).float() if places is None else student(photos + noise, places).float()
-            if not student_has_norm:
+            if style_loss is None:
                 return {"loss": drawing_loss(painted, target)}
             style = style_loss(painted, target)
         pixel = pixel_difference(painted, target)

@@ -31,6 +31,10 @@ from limner.runtimes.openvino_engine import core, read, settings
 KEPT = 40
 """Bytes for each pixel of the picture that a layer may take to be kept, in half precision, and not computed again."""
 
+REACH = 400.0
+"""Rows of the picture that a stage may see beyond a band, on each side, times the most values that it has for each pixel: a network without
+norm is cut where it would see further. Bands would else compute most of what they compute twice; where layers are small, bands are high."""
+
 SIDE = 512
 """Of the picture by which layers' sizes are found out."""
 
@@ -108,16 +112,31 @@ class Stages:
         return model
 
     def _analyse(self, model: Any, side: int) -> None:
-        picture, level, layers = model.inputs[0].get_node(), {}, {}
+        picture = model.inputs[0].get_node()
+        level: dict[str, int] = {}
+        layers: dict[str, Layer | None] = {}
+        reach: dict[str, float] = {}
+        widest: dict[str, float] = {}  # both since the last cut
         order = [node for node in model.get_ordered_ops() if node.get_type_name() not in ("Parameter", "Constant", "Result")]
-        level[_key(picture.output(0))] = 0
+        source = _key(picture.output(0))
+        level[source], reach[source], widest[source], layers[source] = 0, 0.0, 3.0, Layer(source, 3, Fraction(1))
         for node in order:
             inputs = [level[_key(value)] for value in node.input_values() if _key(value) in level]
             if not inputs or node.get_type_name() == "ShapeOf":
                 continue
             for output in node.outputs():
-                level[_key(output)] = max(inputs) + (node.get_type_name() == "MVN")
                 layers[_key(output)] = _layer(output, side)
+            at, seen = max(inputs), [_key(value) for value in node.input_values() if _key(value) in level]
+            far = max(reach[key] for key in seen if level[key] == at)
+            wide = max(_values(layers.get(key)) for key in (*seen, _key(node.output(0))))
+            wide = max(wide, *(widest[key] for key in seen if level[key] == at))
+            more = _more(node, layers.get(seen[0]))
+            if node.get_type_name() == "MVN" or (
+                far > 0 and far + more > REACH / wide and all(_is_kept(layers.get(key)) for key in seen) and more > 0
+            ):
+                at, far, wide = at + 1, 0.0, _values(layers.get(_key(node.output(0))))
+            for output in node.outputs():
+                level[_key(output)], reach[_key(output)], widest[_key(output)] = at, far + more, wide
         self.multiple = math.lcm(*(found.scale.denominator for found in layers.values() if found is not None))
         result = model.outputs[0].get_node().input_value(0)
         count = level[_key(result)] + 1
@@ -131,7 +150,7 @@ class Stages:
                     for value in each.get_node().outputs()
                     if _key(output) in level
                 )
-                if found is not None and later and found.channels * found.scale**2 * 2 <= KEPT:
+                if later and _is_kept(found):
                     kept[_key(output)] = level[_key(output)]
         norms = {}
         for node in order:
@@ -320,6 +339,28 @@ def _layer(output: Any, side: int) -> Layer | None:
 
 def _shape(layer: Layer, rows: int, width: int) -> list[int]:
     return [1, layer.channels, int(rows * layer.scale), int(width * layer.scale)]
+
+
+def _values(layer: Layer | None) -> float:
+    """For each pixel of the picture."""
+    return float(layer.channels * layer.scale**2) if layer is not None else 0.0
+
+
+def _is_kept(layer: Layer | None) -> bool:
+    """Whether a layer takes little enough to be kept."""
+    return layer is not None and _values(layer) * 2 <= KEPT
+
+
+def _more(node: Any, seen: Layer | None) -> float:
+    """Rows of the picture, on each side, that an operation sees beyond its own."""
+    name, attributes = node.get_type_name(), node.get_attributes()
+    if name == "Pad":
+        return float(np.ravel(node.input_value(1).get_node().get_data())[2] / (seen.scale if seen else 1))
+    if name in ("Convolution", "GroupConvolution", "MaxPool", "AvgPool"):
+        return float(attributes["pads_begin"][0] / (seen.scale if seen else 1))
+    if name == "Interpolate" and attributes["mode"] != "nearest":
+        return float(1 / (seen.scale if seen else 1))
+    return 0.0
 
 
 def _sure(layer: Layer | None) -> Layer:
