@@ -143,7 +143,8 @@ def _told_by_method(method: str, config: Any, options: Options) -> dict[str, Any
 
 
 def recipe_sha256(method: str, config: Any, seed: int) -> str:
-    """Hash of every option that shapes the weights. Paths are left out: what lies there is told in the card's ``trained_on``.
+    """Hash of every option that shapes the weights. Paths are left out: what lies there is told in the card's ``trained_on``; so is the
+    style to ``start`` from, a path or a name.
 
     So are options that came ``LATER``, where they are at the value that changes nothing: older recipes keep their hashes.
     """
@@ -151,7 +152,7 @@ def recipe_sha256(method: str, config: Any, seed: int) -> str:
     table = {
         name: value
         for name, value in asdict(config).items()
-        if not isinstance(value, Path) and not (name in later and value == later[name])
+        if not isinstance(value, Path) and name != "start" and not (name in later and value == later[name])
     }
     return hashlib.sha256(json.dumps({"method": method, "seed": seed, **table}, sort_keys=True).encode()).hexdigest()
 
