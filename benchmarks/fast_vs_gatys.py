@@ -14,9 +14,10 @@ import torch
 from cyclopts import run
 
 import limner
-from limner import features, image
+from limner.blocks import features
 from limner.methods import fast_style
 from limner.methods.gatys import fitted, resized
+from limner.pictures import image
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "chelsea.jpg"
 

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import limner
-from limner import features, image
+from limner.blocks import features
 from limner.methods import gatys
+from limner.pictures import image
 from limner.training.painting import Easel, Options, paint
 
 app = App(help=__doc__)
@@ -126,7 +127,7 @@ def memory(sizes: Sequence[int] = (500, 1000, 2000), iterations: int = 2) -> Non
 ONE = """
 import json, resource, sys
 from pathlib import Path
-from limner import features
+from limner.blocks import features
 from limner.methods import gatys
 from limner.training import painting
 photo, vgg, size, iterations, precision, limit = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:5]), sys.argv[5], float(sys.argv[6])

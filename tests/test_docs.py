@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from limner import cli
+from limner.cli import main
 from limner.cli.train import method_names
 
 ROOT = Path(__file__).parent.parent
@@ -21,7 +21,7 @@ def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     parts = [f"# The command line\n\nWhat `--help` says, command by command. {codes}\n"]
     for command in COMMANDS:
         with pytest.raises(SystemExit):
-            cli.main([*command, "--help"])
+            main.main([*command, "--help"])
         text = "\n".join(line.rstrip() for line in capsys.readouterr().out.strip().splitlines())
         parts.append(f"## limner {' '.join(command)}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
@@ -51,13 +51,13 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_examples_in_readme_name_bundled_styles() -> None:
-    from limner import gallery
+    from limner.gallery import bundled
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for style in gallery.names():
+    for style in bundled.names():
         assert style in text
     for style in re.findall(r"(?:-s|--style) ([a-z-]+)(?![a-z./-])", text):
-        assert style in gallery.names(), style
+        assert style in bundled.names(), style
 
 
 def _tree_in_readme() -> str:

@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import features, image
+from limner.blocks import features
 from limner.errors import LimnerError
 from limner.methods import gatys
+from limner.pictures import image
 from limner.training import painting as painting_module
 from limner.training.painting import Easel, Options, paint
 

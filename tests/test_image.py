@@ -20,9 +20,9 @@ import tifffile
 from PIL import ExifTags, Image, features
 from PIL.TiffImagePlugin import IFDRational
 
-from limner import image as limner_image
 from limner.errors import LimnerError
-from limner.image import (
+from limner.pictures import image as limner_image
+from limner.pictures.image import (
     SUFFIXES,
     WRITABLE,
     Metadata,
@@ -865,7 +865,7 @@ def test_find(tmp_path: Path) -> None:
 
 def test_import_is_light() -> None:
     heavy = ("PIL.ImageCms", "imagecodecs", "tifffile", "torch", "openvino")
-    code = f"import sys, limner.image; print([name for name in {heavy} if name in sys.modules])"
-    environment = {**os.environ, "PYTHONPATH": str(Path(limner_image.__file__).parents[1])}
+    code = f"import sys, limner.pictures.image; print([name for name in {heavy} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(limner_image.__file__).parents[2])}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout.strip() == "[]"

@@ -8,31 +8,32 @@ import pytest
 import torch
 from torch import nn
 
-from limner import gallery, methods
 from limner.cli.train import method_names
+from limner.gallery import bundled
+from limner.methods import contract
 
 MODULES = [importlib.import_module(f"limner.methods.{name}") for name in method_names()]
 
 
 @pytest.fixture(params=MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def method(request: pytest.FixtureRequest) -> methods.Method:
+def method(request: pytest.FixtureRequest) -> contract.Method:
     return request.param  # type: ignore[no-any-return]
 
 
-def build(method: methods.Method) -> nn.Module:
+def build(method: contract.Method) -> nn.Module:
     required = {
-        f.name: Path() if f.type is Path else gallery.default()  # a teacher
+        f.name: Path() if f.type is Path else bundled.default()  # a teacher
         for f in dataclasses.fields(method.Config)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
     return method.build(method.Config(**required))
 
 
-def test_names_its_paper(method: methods.Method) -> None:
+def test_names_its_paper(method: contract.Method) -> None:
     assert "arxiv.org/abs/" in (method.__doc__ or "")
 
 
-def test_every_option_is_documented_and_frozen(method: methods.Method) -> None:
+def test_every_option_is_documented_and_frozen(method: contract.Method) -> None:
     import ast
     import inspect
 
@@ -45,13 +46,13 @@ def test_every_option_is_documented_and_frozen(method: methods.Method) -> None:
         method.Config.__setattr__(object.__new__(method.Config), "steps", 1)
 
 
-def test_presets_are_options(method: methods.Method) -> None:
+def test_presets_are_options(method: contract.Method) -> None:
     names = {f.name for f in dataclasses.fields(method.Config)}
     for preset in method.Config.PRESETS.values():
         assert set(preset) <= names
 
 
-def test_network_maps_pictures_to_pictures(method: methods.Method) -> None:
+def test_network_maps_pictures_to_pictures(method: contract.Method) -> None:
     torch.manual_seed(0)
     network = build(method).eval()
     side = network.multiple_of * 8
@@ -63,13 +64,13 @@ def test_network_maps_pictures_to_pictures(method: methods.Method) -> None:
     assert painted.std() > 0
 
 
-def test_network_is_rebuilt_from_its_arguments(method: methods.Method) -> None:
+def test_network_is_rebuilt_from_its_arguments(method: contract.Method) -> None:
     network = build(method)
     again = type(network)(**network.arguments)
     again.load_state_dict(network.state_dict())
 
 
-def test_receptive_field_is_as_the_card_says(method: methods.Method) -> None:
+def test_receptive_field_is_as_the_card_says(method: contract.Method) -> None:
     """Measured: how far from an output pixel an input pixel can be and still count, normalisation aside."""
     network = _without_norm_and_relu(build(method).double())
     field, middle = 0, network.receptive_field
@@ -82,7 +83,7 @@ def test_receptive_field_is_as_the_card_says(method: methods.Method) -> None:
     assert field == network.receptive_field
 
 
-def test_smallest_side_works_and_nothing_smaller(method: methods.Method) -> None:
+def test_smallest_side_works_and_nothing_smaller(method: contract.Method) -> None:
     network = build(method).eval()
     smaller = network.min_side - network.multiple_of
     with torch.no_grad():

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.slow
 
 SEVERAL = """
 import contextlib, io, json, sys, ray
-from limner import cli
+from limner.cli import main
 ray.init("local", logging_level="ERROR", log_to_driver=False, include_dashboard=False)
 results = []
 for words in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main(words)
+            main.main(words)
         except SystemExit as stop:
             results.append((stop.code or 0, out.getvalue(), err.getvalue()))
 assert ray.is_initialized()  # it is ours, and is left to us

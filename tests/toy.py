@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner.methods import Run, StyleNetwork
+from limner.methods.contract import Run, StyleNetwork
 
 CHECKERBOARD = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 

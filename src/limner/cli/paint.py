@@ -40,7 +40,7 @@ def run(words: list[str]) -> int:
         out
             The picture to write. By default beside the photograph, as photo.NAME-OF-THE-PAINTING.jpg.
         """
-        from limner import style
+        from limner.style import style
 
         log_to_stderr()
         target = out or style.default_output(photo, "+".join(path.stem for path in paintings))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner import progress, sheet
+from limner import progress
+from limner.batch import sheet
 from limner.cli.application import application, call
 from limner.cli.console import complain, say
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-import limner
 from limner import files, limits
 from limner.cli.application import application, as_defaults, call, preset, take
 from limner.cli.console import log_to_stderr, need_torch, say
@@ -62,12 +61,10 @@ def _application(words: list[str]) -> tuple[App, list[str]]:
 
 
 def _command(method: str, module: Any) -> Callable[..., int]:
-    from limner.training import Options as RunOptions
+    from limner.training.options import Options as RunOptions
 
     def command(*, config, options) -> int:  # type: ignore[no-untyped-def]
-        from limner import training
-
-        return _train(training, method, config, options)
+        return _train(method, config, options)
 
     command.__doc__ = (module.__doc__ or "").split("\n\n")[0]
     command.__annotations__ = {
@@ -78,9 +75,11 @@ def _command(method: str, module: Any) -> Callable[..., int]:
     return command
 
 
-def _train(training: Any, method: str, config: Any, options: Any, *, resume: bool = False) -> int:
+def _train(method: str, config: Any, options: Any, *, resume: bool = False) -> int:
+    from limner.training import trainer
+
     log_to_stderr()
-    path = training.train(method, config, options, resume=resume)
+    path = trainer.train(method, config, options, resume=resume)
     if path is None:
         return 130
     if os.environ.get("RANK", "0") == "0":  # of several processes (torchrun), the first one speaks
@@ -98,15 +97,15 @@ def _resume(folder: Path) -> int:
 
 
 def _resume_held(folder: Path) -> int:
-    from limner import training
+    from limner.training import trainer
 
-    method, config, options = training.load(folder)
-    return _train(training, method, config, options, resume=True)
+    method, config, options = trainer.load(folder)
+    return _train(method, config, options, resume=True)
 
 
 def method_names() -> list[str]:
     """Names of the modules in ``limner.methods`` that train, found without importing them."""
-    folder = Path(limner.__file__).parent / "methods"
+    folder = Path(__file__).parents[1] / "methods"
     names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
     return [name for name in names if "\ndef train(" in (folder / f"{name}.py").read_text(encoding="utf-8")]
 

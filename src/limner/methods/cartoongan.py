@@ -37,14 +37,15 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from limner import features, gallery
-from limner.adversarial import ImagePool, running_average
+from limner.blocks import features
+from limner.gallery import bundled
+from limner.blocks.adversarial import ImagePool, running_average
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.measures import LAYER, DrawingDistance
 from limner.blocks.unet import UNet
-from limner.edges import Blur, edge_smoothed
+from limner.blocks.edge_smoothing import Blur, edge_smoothed
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.methods.contract import Pictures, Run, StyleNetwork
 
 
 @dataclass(frozen=True)
@@ -345,7 +346,7 @@ def train(config: Config, run: Run) -> None:
     eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, (LAYER,)))
     generator = build(config)
     if config.start is not None:
-        generator.start_from(gallery.find(config.start))
+        generator.start_from(bundled.find(config.start))
     generator = run.place(generator)
     discriminator = run.place(Discriminator(config.discriminator_width, config.discriminator_norm == "spectral"))
     adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)

@@ -26,10 +26,10 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from limner import features
-from limner.adversarial import ImagePool, KernelDistance, running_average
+from limner.blocks import features
+from limner.blocks.adversarial import ImagePool, KernelDistance, running_average
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.methods.contract import Pictures, Run, StyleNetwork
 
 STYLES = {"average": "", "average_back": "-back"}
 """Both generators become style files: from domain A to B, and back."""

@@ -38,12 +38,13 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import features, gallery
+from limner.blocks import features
+from limner.gallery import bundled
 from limner.blocks import canvas
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.unet import UNet
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.methods.contract import Pictures, Run, StyleNetwork
 
 WIDTHS = {"full": 32, "half": 16, "quarter": 8}
 UNET_WIDTHS = {"full": 32, "half": 24, "quarter": 16}
@@ -330,7 +331,7 @@ def train(config: Config, run: Run) -> None:
     vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
     generator = build(config)
     if config.start is not None:
-        generator.start_from(gallery.find(config.start))
+        generator.start_from(bundled.find(config.start))
     generator = run.place(generator)
     first = config.initial_steps
     optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, fused=True)

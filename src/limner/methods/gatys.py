@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import features
+from limner.blocks import features
 from limner.errors import require
-from limner.methods import Easel
+from limner.methods.contract import Easel
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import card, features, gallery, methods, weights
+from limner.gallery import card, bundled, weights
+from limner.blocks import features
+from limner.methods import contract
 from limner.blocks.drawing import drawing_loss
 from limner.blocks.unet import INK, Ramp, UNet
 from limner.errors import require
-from limner.methods import Run, StyleNetwork
+from limner.methods.contract import Run, StyleNetwork
 from limner.methods.fast_style import moments, relative_error
 
 LEVELS = 3
@@ -162,14 +164,14 @@ class Generator(StyleNetwork):
 
 def build(config: Config) -> StyleNetwork:
     """The student: without norm where its teacher has none; of a teacher with a canvas a narrow U-Net on the same canvas."""
-    path = gallery.find(config.teacher)
+    path = bundled.find(config.teacher)
     found = card.read(path)
     if "canvas" in found.network:
         student = UNet(config.width, LEVELS, config.blocks, canvas=1)
         assert student.bristles is not None
         student.bristles.load_state_dict({"canvas": weights.load(path)["bristles.canvas"].float()})
         return student
-    norm = has_norm(methods.rebuild(found.method, found.network))
+    norm = has_norm(contract.rebuild(found.method, found.network))
     return Generator(config.width, config.blocks, int(norm), found.network.get("monochrome", 0))
 
 
@@ -184,7 +186,7 @@ def has_norm(network: nn.Module) -> bool:
 
 def about(config: Config) -> dict[str, Any]:
     """What the card says of the teacher; the student bears its name."""
-    found = card.read(gallery.find(config.teacher))
+    found = card.read(bundled.find(config.teacher))
     return {
         "name": found.name,
         "title": found.title,
@@ -198,9 +200,9 @@ def about(config: Config) -> dict[str, Any]:
 
 def load_teacher(style: str) -> StyleNetwork:
     """The network of a style file, with its weights. Raises ``LimnerError`` where it is another's."""
-    path = gallery.find(style)
+    path = bundled.find(style)
     found = card.read(path)
-    network = methods.rebuild(found.method, found.network)
+    network = contract.rebuild(found.method, found.network)
     network.start_from(path)
     return network.eval().requires_grad_(False)
 
@@ -273,7 +275,7 @@ def train(config: Config, run: Run) -> None:
             found = [losses(average.module, batch, 0.0, places) for batch, places in batches]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
-    working = card.read(gallery.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
+    working = card.read(bundled.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
     min_scale, short_side = (None, working or None) if working or placed else (config.min_scale, None)
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=min_scale, short_side=short_side)
     run.preview(average.module, photos)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from limner import image
 from limner.errors import require
+from limner.pictures import image
 
 
 def cut(photo: Image.Image, size: int, crops: int, random: np.random.Generator) -> list[Image.Image]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from limner.card import NAME
 from limner.errors import require
+from limner.gallery.card import NAME
 
 
 @dataclass(frozen=True)

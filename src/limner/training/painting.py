@@ -17,10 +17,12 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from limner import blend, features, image
+from limner.blocks import features
 from limner.errors import LimnerError, require
 from limner.files import check_place, clear_leftovers, replacing
 from limner.methods import gatys
+from limner.pictures import image
+from limner.style import blend
 from limner.training import terminal
 from limner.training.machine import has_fast_bf16, keep_large_blocks
 from limner.version import __version__
@@ -121,7 +123,7 @@ def paint(
 
 
 class Easel:
-    """What ``limner.methods.Easel`` promises. Unfinished work lies beside ``out``, in a file named ``out``.unfinished."""
+    """What ``limner.methods.contract.Easel`` promises. Unfinished work lies beside ``out``, in a file named ``out``.unfinished."""
 
     def __init__(self, out: Path, options: Options, recipe: str = "") -> None:
         self.out, self.options, self.recipe = out, options, recipe

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from limner.errors import LimnerError, require
-from limner.sources import Source, open_source
+from limner.pictures.sources import Source, open_source
 from limner.training import alarms, checkpoint, data, held_out, machine, record, sheets, terminal
 from limner.training.options import Options
 
@@ -28,7 +28,7 @@ HELD_OUT_PICTURES = 64
 
 
 class Run:
-    """One training: see ``limner.methods.Run`` for what a method may ask of it.
+    """One training: see ``limner.methods.contract.Run`` for what a method may ask of it.
 
     Pictures are float32 NCHW RGB in [0, 1] everywhere.
     """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 
 from limner.errors import LimnerError
-from limner.runtimes import Device, Engine, Image, Precision, check_range
+from limner.style.runtimes.contract import Device, Engine, Image, Precision, check_range
 
 SMALL = 512 * 512
 """Pictures of up to so many pixels run in one network of open sizes: compiling takes longer than painting them. The size alone decides, so

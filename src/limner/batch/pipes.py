@@ -4,16 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from limner import files, image, style
-from limner.batch import Options, Painter, check
+from limner import files
+from limner.batch.batch import Options, Painter, check
+from limner.batch.planning import Job
 from limner.errors import require
-from limner.plan import Job
+from limner.pictures import image
+from limner.style import style
 
 
 def paint(name: str, out: str, options: Options, source: IO[bytes], sink: IO[bytes], tell: Callable[[str], None]) -> tuple[str, ...]:
     """Paint a picture from the file ``name``, or ``source`` for ``-``, to the file ``out``, or ``sink`` for ``-``.
 
-    The format is that of ``options``, of ``out``, or of the photograph. Returns what was lost, as ``limner.batch.Result`` has it.
+    The format is that of ``options``, of ``out``, or of the photograph. Returns what was lost, as ``limner.batch.batch.Result`` has it.
     """
     check(options)
     target = Path(f"painting.{options.format}" if options.format else "painting") if out == "-" else Path(out)

@@ -1,6 +1,6 @@
 """File formats: bytes of a file <-> samples as the file stores them, and the metadata beside them.
 
-`read` refuses what is not a sound picture; turning upright and colour conversion come after it, in `limner.image`. Pillow does most
+`read` refuses what is not a sound picture; turning upright and colour conversion come after it, in `image`. Pillow does most
 formats, but would reduce 16 bits to 8: PNG and TIFF of that depth go through imagecodecs and tifffile, loaded when first needed.
 """
 
@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from limner import kinds, limits, tags
+from limner import limits
 from limner.errors import LimnerError, require
-from limner.kinds import SUFFIXES
+from limner.pictures import signatures, tags
+from limner.pictures.signatures import SUFFIXES
 
 __all__ = ["SUFFIXES", "WRITABLE", "Metadata", "Stored"]
 
@@ -100,7 +101,7 @@ def read(file: IO[bytes], name: str, max_pixels: int) -> Stored:
     image = open_header(file, name, max_pixels)
     if kind == "TIFF" or (image is not None and image.format == "TIFF"):
         with decoding(name):
-            page = kinds.tiff_page(file, name)
+            page = signatures.tiff_page(file, name)
         stored = _read_any_tiff(file, name, image, page, max_pixels)
         return _with_lost(stored, only_first(page.pages, "pages")) if page.pages > 1 else stored
     assert image is not None
@@ -116,9 +117,9 @@ def read(file: IO[bytes], name: str, max_pixels: int) -> Stored:
 def told_by(file: IO[bytes], name: str) -> str:
     """What `kinds.told_by` says. Raises LimnerError for a raw photograph."""
     file.seek(0)
-    kind = kinds.told_by(file.read(kinds.HEAD))
+    kind = signatures.told_by(file.read(signatures.HEAD))
     if kind == "raw":
-        raise kinds.raw(name)
+        raise signatures.raw(name)
     return kind
 
 
@@ -140,7 +141,7 @@ def _with_lost(stored: Stored, *lost: str) -> Stored:
     return stored._replace(metadata=replace(stored.metadata, lost=(*stored.metadata.lost, *lost))) if lost else stored
 
 
-def _read_any_tiff(file: IO[bytes], name: str, image: Image.Image | None, page: kinds.Page, max_pixels: int) -> Stored:
+def _read_any_tiff(file: IO[bytes], name: str, image: Image.Image | None, page: signatures.Page, max_pixels: int) -> Stored:
     if image is None or page.child is not None:
         return _read_tiff(file, name, None, page, max_pixels)
     if not page.is_first:
@@ -229,7 +230,7 @@ def _register_heif(name: str) -> None:
 
 
 def read_pil(image: Image.Image, name: str) -> Stored:
-    """A Pillow picture, decoded or not; modes of `limner.image.from_pil`."""
+    """A Pillow picture, decoded or not; modes of `limner.pictures.image.from_pil`."""
     with decoding(name):
         image.load()
     mode = image.mode
@@ -268,7 +269,7 @@ def _read_png16(file: IO[bytes], name: str, image: Image.Image) -> Stored:
     return Stored(samples, alpha, *_metadata(image))
 
 
-def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, which: kinds.Page, max_pixels: int) -> Stored:
+def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, which: signatures.Page, max_pixels: int) -> Stored:
     """A page of a TIFF with 16 bits, or of a kind that Pillow does not know (`image` is None)."""
     with decoding(name):
         page = tiff_page(file, name, which, max_pixels)
@@ -277,7 +278,7 @@ def _read_tiff(file: IO[bytes], name: str, image: Image.Image | None, which: kin
         return Stored(*tiff_samples(page, samples.reshape(page.imagelength, page.imagewidth, -1)), *tiff_metadata(file, page, image))
 
 
-def tiff_page(file: IO[bytes], name: str, which: kinds.Page, max_pixels: int) -> Any:
+def tiff_page(file: IO[bytes], name: str, which: signatures.Page, max_pixels: int) -> Any:
     """A page of a TIFF. Raises LimnerError where it holds what Limner does not read."""
     import tifffile
 

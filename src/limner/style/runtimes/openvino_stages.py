@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from openvino import opset13 as op
 
 from limner.errors import LimnerError
-from limner.runtimes import Array
-from limner.runtimes.openvino_engine import core, read, settings
+from limner.style.runtimes.contract import Array
+from limner.style.runtimes.openvino_engine import core, read, settings
 
 KEPT = 40
 """Bytes for each pixel of the picture that a layer may take to be kept, in half precision, and not computed again."""

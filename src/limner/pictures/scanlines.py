@@ -17,10 +17,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import encoding, formats, icc, image, kinds, tags
 from limner.errors import LimnerError
 from limner.files import replacing
-from limner.formats import Metadata
+from limner.pictures import encoding, formats, icc, image, signatures, tags
+from limner.pictures.formats import Metadata
 
 Pixels = image.Pixels
 
@@ -74,7 +74,7 @@ def _tiff(file: IO[bytes], name: str, max_pixels: int) -> Source | None:
     """None for what must be read whole."""
     if formats.told_by(file, name) != "TIFF":
         return None
-    opened, which = formats.open_header(file, name, max_pixels), kinds.tiff_page(file, name)
+    opened, which = formats.open_header(file, name, max_pixels), signatures.tiff_page(file, name)
     if not which.is_first:
         return None
     try:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import tags
 from limner.errors import LimnerError
-from limner.formats import Metadata
+from limner.pictures import tags
+from limner.pictures.formats import Metadata
 
 
 def encode(samples: NDArray[Any], format: str, metadata: Metadata, quality: int) -> bytes:

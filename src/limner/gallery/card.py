@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from limner import graph, limits
+from limner import limits
 from limner.errors import LimnerError
+from limner.gallery import graph
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """What a style may be called."""

@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 
 from limner.errors import LimnerError
-from limner.runtimes import Device, Engine, Image, Precision, check_range
+from limner.style.runtimes.contract import Device, Engine, Image, Precision, check_range
 
 GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "DmlExecutionProvider", "CoreMLExecutionProvider")
 

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import card, files, gallery, privacy, runtimes
+from limner import files, privacy
 from limner.errors import LimnerError, require
-from limner.sources import Source, open_source
+from limner.gallery import bundled, card
+from limner.pictures.sources import Source, open_source
+from limner.style.runtimes import opening
 
 logger = logging.getLogger("limner")
 
@@ -71,7 +73,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
         raise LimnerError("Quantizing needs the extra packages of limner[int8]: pip install 'limner[int8]'.")
     require(out.suffix == ".onnx", f"A style file ends in .onnx, which {out} does not: give it that ending.")
     files.check_place(out)
-    path = gallery.find(style)
+    path = bundled.find(style)
     about = card.read(path)
     require(not about.quantized, f"{path} computes in int8 already: give the file that it was made from.")
     photographs = list(_photographs(options, about.multiple_of, about.min_side))
@@ -94,7 +96,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
 
 def measure(before: Path, after: Path, photographs: list[NDArray[np.float32]]) -> Distance:
     """Compare two style files on ``photographs``, float32 NCHW RGB in [0, 1]; what is not int8 computes in float32."""
-    engines = [runtimes.open_style(path, runtime="openvino", precision="float32") for path in (before, after)]
+    engines = [opening.open_style(path, runtime="openvino", precision="float32") for path in (before, after)]
     differences = []
     for photograph in photographs:
         pictures = [np.clip(engine(photograph), 0, 1) for engine in engines]

@@ -3,40 +3,18 @@
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from limner import card, gallery, privacy
 from limner.errors import LimnerError
-
-privacy.mute_openvino()
-
-Array = NDArray[np.float32]
-Image = TypeVar("Image", bound=NDArray[Any])
-
-
-class Engine(Protocol):
-    """What runs a network."""
-
-    def __call__(self, image: Image, /) -> Image:
-        """float32 NCHW RGB in [0, 1] to the same, or uint8 NHWC RGB to the same, rounded half up; height and width as the card asks."""
-
-
-Runtime = Literal["auto", "openvino", "onnxruntime", "torch"]
-Device = Literal["auto", "cpu", "gpu"]
-Precision = Literal["auto", "float32"]
+from limner.gallery import bundled, card
+from limner.style.runtimes.contract import Device, Engine, Image, Precision, Runtime, check_range
 
 _PACKAGES = {
     "openvino": (("openvino",), "pip install openvino"),
     "onnxruntime": (("onnxruntime",), "pip install 'limner[onnxruntime]'"),
     "torch": (("torch", "safetensors"), "pip install 'limner[train]'"),
 }
-
-
-OUTSIDE = 0.05
-"""How far, in the mean over a picture, a network's output may lie outside of [0, 1], where it is cut off."""
 
 
 def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto", precision: Precision = "auto") -> Engine:
@@ -50,9 +28,9 @@ def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto"
         runtime = "openvino" if device != "gpu" else _for_gpu(path)
     if not _installed(runtime):
         raise LimnerError(f"The runtime {runtime} is not installed: {_PACKAGES[runtime][1]}, or leave --runtime out.")
-    if runtime != "torch" and not gallery.holds(path):
+    if runtime != "torch" and not bundled.holds(path):
         cost(path)
-    engine: Engine = importlib.import_module(f"limner.runtimes.{runtime}_engine").open_style(path, device, precision)
+    engine: Engine = importlib.import_module(f"limner.style.runtimes.{runtime}_engine").open_style(path, device, precision)
 
     def run(image: Image) -> Image:
         stylized = engine(image)
@@ -68,16 +46,9 @@ def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto"
 
 def cost(path: Path) -> float:
     """Numbers for each pixel that the network of a style file lays into memory. Raises ``LimnerError`` where it asks for too much."""
-    from limner.runtimes import openvino_cost
+    from limner.style.runtimes import openvino_cost
 
     return openvino_cost.check(path, card.read(path).multiple_of).values
-
-
-def check_range(path: Path, outside: float) -> None:
-    """Raise ``LimnerError`` where a network's output lies this far outside of [0, 1], in the mean; NaN where it holds no numbers."""
-    if not outside <= OUTSIDE:
-        what = "numbers far outside of 0 to 1" if outside > OUTSIDE else "values that are no numbers"
-        raise LimnerError(f"{path} does not paint: its network makes {what} of this picture. Export it anew, or train it again.")
 
 
 def _installed(runtime: Runtime) -> bool:
@@ -87,9 +58,9 @@ def _installed(runtime: Runtime) -> bool:
 def _for_gpu(path: Path) -> Runtime:
     """The first installed engine that finds a GPU; OpenVINO, which then says that there is none, where none does."""
     candidates: list[Runtime] = ["onnxruntime"]
-    if path.with_suffix(".safetensors").is_file() or gallery.holds(path):
+    if path.with_suffix(".safetensors").is_file() or bundled.holds(path):
         candidates.insert(0, "torch")
     for name in candidates:
-        if _installed(name) and importlib.import_module(f"limner.runtimes.{name}_engine").has_gpu():
+        if _installed(name) and importlib.import_module(f"limner.style.runtimes.{name}_engine").has_gpu():
             return name
     return "openvino"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from limner import files as disk
-from limner import gallery, image
 from limner.errors import LimnerError
-from limner.style import default_output
+from limner.gallery import bundled
+from limner.pictures import image
+from limner.style.style import default_output
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def is_folder(out: Path) -> bool:
 
 def without_paintings(paths: list[Path], *style_names: str) -> list[Path]:
     """``paths`` without what Limner painted: ``photo.starry-night.jpg`` is none of the photographs where ``photo.jpg`` lies beside it."""
-    names = {*style_names, *gallery.names()}
+    names = {*style_names, *bundled.names()}
     endings = tuple(f".{name}" for name in names)
     stems = {path.with_suffix("") for path in paths}
     shortened = {default_output(p, name).with_suffix("") for p in paths if len(os.fsencode(p.name)) > 200 for name in names}

@@ -1,7 +1,7 @@
 """Pictures of any size in bounded memory, without seams: the network goes over the picture in bands, stage by stage.
 
 Bands alone would show: instance norm takes its mean and variance from all that it sees. Here it sees the whole picture: each stage of the
-network ends where a norm begins, and goes on when all bands have been measured (``limner.runtimes.openvino_stages``). What a stage hands on
+network ends where a norm begins, and goes on when all bands have been measured (``openvino_stages``). What a stage hands on
 lies in temporary files, in half precision, so memory does not grow with the picture; disk space does
 (49 bytes a pixel for the bundled styles).
 """
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from limner.errors import LimnerError, require
 
 if TYPE_CHECKING:
-    from limner.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
+    from limner.style.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
 
 Array = NDArray[np.float32]
 Result = TypeVar("Result")

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from limner import card, methods, weights
 from limner.errors import LimnerError
-from limner.runtimes import Device, Engine, Image, Precision, check_range
+from limner.gallery import card, weights
+from limner.methods import contract
+from limner.style.runtimes.contract import Device, Engine, Image, Precision, check_range
 
 
 def has_gpu() -> bool:
@@ -19,11 +20,11 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
     held = weights.load(path)
     try:
         with torch.device("meta"):  # sizes alone, until they are compared with what the file holds
-            promised = {name: tensor.shape for name, tensor in methods.rebuild(found.method, found.network).state_dict().items()}
+            promised = {name: tensor.shape for name, tensor in contract.rebuild(found.method, found.network).state_dict().items()}
         state = {name: held[name].float() for name in promised}
         if promised != {name: tensor.shape for name, tensor in state.items()}:
             raise ValueError("its weights are not those of its card's network")
-        network: Any = methods.rebuild(found.method, found.network)
+        network: Any = contract.rebuild(found.method, found.network)
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, ModuleNotFoundError, RuntimeError) as error:
         raise LimnerError(f"{path} does not hold the weights of the network on its card: make it anew with `limner export`.") from error

@@ -8,11 +8,14 @@ from typing import Annotated
 from cyclopts import Parameter
 from PIL import Image, ImageDraw, ImageFont
 
-from limner import batch, formats, gallery, image, plan, style
+from limner.batch import batch, planning
 from limner.errors import LimnerError, require
 from limner.files import replacing
-from limner.gallery import Tier
-from limner.style import Style
+from limner.gallery import bundled
+from limner.gallery.bundled import Tier
+from limner.pictures import formats, image
+from limner.style import style
+from limner.style.style import Style
 
 GAP, HEADING, LETTERS = 6, 30, 18
 """Pixels between pictures, of the line of names above them, and of its letters."""
@@ -54,9 +57,9 @@ class Sheet:
         batch.check_writable([out])
         require(options.overwrite or not out.exists(), f"{out} is there already: overwrite it, or give the sheet another name.")
         self.out, self.options = out, options
-        self.styles = [style.load(name, tier=options.tier) for name in options.style or gallery.names()]
+        self.styles = [style.load(name, tier=options.tier) for name in options.style or bundled.names()]
         names = [each.card.name for each in self.styles]
-        found = plan.photographs([Path(name) for name in inputs], out, *names)
+        found = planning.photographs([Path(name) for name in inputs], out, *names)
         self.photographs = [path for path, _ in found if path.resolve() != out.resolve()]  # an older sheet is no photograph
         require(bool(self.photographs), f"There is no photograph to lay on {out}: name some.")
         self.largest = min(LARGEST, formats.MAX_SIDE.get(image.WRITABLE[out.suffix.lower()], LARGEST))

@@ -22,8 +22,9 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import formats, image, limits
+from limner import limits
 from limner.errors import LimnerError, require
+from limner.pictures import formats, image
 
 logger = logging.getLogger("limner")
 

@@ -1,6 +1,5 @@
 """Many files, one style: what is there already is skipped, a bad file never stops the rest, and the engine never waits for a disk."""
 
-import importlib.util
 import logging
 import os
 import shutil
@@ -16,17 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import Parameter
 
 from limner import files, limits
-from limner.card import WorkingSize
 from limner.errors import LimnerError, require
 from limner.files import clear_leftovers, replacing
-from limner.gallery import Tier
-from limner.runtimes import Device, Runtime
+from limner.gallery.bundled import Tier
+from limner.gallery.card import WorkingSize
+from limner.style.runtimes.contract import Device, Runtime
 
 if TYPE_CHECKING:
-    from limner.image import Metadata, Picture
-    from limner.manifest import Entry, Record
-    from limner.plan import Job
-    from limner.style import Style
+    from limner.batch.planning import Job
+    from limner.pictures.image import Metadata, Picture
+    from limner.pictures.manifest import Entry, Record
+    from limner.style.style import Style
 
 logger = logging.getLogger("limner")
 
@@ -86,21 +85,6 @@ class Result:
     """What was in the photograph's file and is not in the painting's, such as all frames but the first."""
 
 
-def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> "Batch":
-    """The batch that ``options`` ask for; arguments and errors are those of ``Batch``."""
-    if options.engine == "ray":
-        require(
-            all(importlib.util.find_spec(package) is not None for package in ("ray", "pyarrow")),
-            "--engine ray needs the extra packages of limner[ray]: pip install 'limner[ray]'.",
-        )
-        from limner.ray_engine import RayBatch
-
-        return RayBatch(inputs, out, options, tell)
-    for name in (*inputs, out or ""):
-        require("://" not in name and not name.endswith(".parquet"), f"{name} is for Ray Data: add --engine ray.")
-    return Batch(inputs, out, options, tell)
-
-
 class Painter:
     """One style and its options: the three small steps that every picture takes, wherever it is painted."""
 
@@ -114,14 +98,14 @@ class Painter:
 
     def read(self, job: "Job") -> "Picture | None":
         """None: it is so large that nothing of it is in memory while others are painted."""
-        from limner import image
+        from limner.pictures import image
 
         if image.count_pixels(job.source, max_pixels=self.options.max_pixels) > limits.AHEAD or self._in_rows(job):
             return None
         return self._whole(job)
 
     def _whole(self, job: "Job") -> "Picture":
-        from limner import image
+        from limner.pictures import image
 
         return self.sized(image.read(job.source, max_pixels=self.options.max_pixels))
 
@@ -149,11 +133,11 @@ class Painter:
         return painted, lost
 
     def _paint_rows(self, job: "Job") -> tuple[str, ...]:
-        from limner import rows
+        from limner.pictures import scanlines
 
-        with rows.reading(job.source, max_pixels=self.options.max_pixels) as source:
+        with scanlines.reading(job.source, max_pixels=self.options.max_pixels) as source:
             lost = self._check(job, source.height, source.width, source.metadata)
-            with rows.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put:
+            with scanlines.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put:
                 self._announce(job, source.height, source.width)
                 for band in self.style.bands(source, self.options.working_size, self.watch):
                     put(band)
@@ -161,7 +145,7 @@ class Painter:
 
     def _check(self, job: "Job", height: int, width: int, metadata: "Metadata") -> tuple[str, ...]:
         """What the painting's file will lack. Raises ``LimnerError`` where it cannot be written: not after an hour of painting."""
-        from limner import image
+        from limner.pictures import image
 
         try:
             image.check_side(image.WRITABLE[job.target.suffix.lower()], height, width)
@@ -170,11 +154,11 @@ class Painter:
         return metadata.lost if self.options.strip else (*metadata.lost, *image.left_behind(metadata, job.target.suffix))
 
     def _in_rows(self, job: "Job") -> bool:
-        from limner import rows
+        from limner.pictures import scanlines
 
         if self.options.strength < 1 or self.options.keep_colors or self.options.max_size is not None:
             return False
-        size = rows.size_in_rows(job.source, max_pixels=self.options.max_pixels)
+        size = scanlines.size_in_rows(job.source, max_pixels=self.options.max_pixels)
         return size is not None and self.style.in_bands(*size, self.options.working_size)
 
     def _announce(self, job: "Job", height: int, width: int) -> None:
@@ -186,7 +170,7 @@ class Painter:
             )
 
     def write(self, job: "Job", painted: "Picture | None") -> None:
-        from limner import image
+        from limner.pictures import image
 
         if painted is None:
             return
@@ -197,13 +181,13 @@ class Painter:
             image.write(painted, job.target, strip=self.options.strip, quality=self.options.quality)
 
     def sized(self, photo: "Picture") -> "Picture":
-        from limner import image
+        from limner.pictures import image
 
         return photo if self.options.max_size is None else image.fit(photo, self.options.max_size)
 
     def is_photograph(self, painted: "Picture", suffix: str) -> bool:
         """Whether the file itself is asked for, to the bit: not even its colour profile or its JPEG blocks are worked out anew."""
-        from limner import image
+        from limner.pictures import image
 
         same_format = image.WRITABLE.get(suffix.lower()) == painted.metadata.format
         return self.options.strength == 0 and self.options.max_size is None and not self.options.strip and same_format
@@ -218,7 +202,7 @@ class Batch:
     """
 
     def __init__(self, inputs: Sequence[str], out: str | None, options: Options, tell: Callable[[str], None]) -> None:
-        from limner import style
+        from limner.style import style
 
         check(options)
         self.options, self.tell = options, tell
@@ -266,15 +250,15 @@ class Batch:
 
     def plan(self, inputs: Sequence[str], out: str | None) -> "tuple[list[Job], Path | None]":
         """The jobs, and the output folder where there is one."""
-        from limner import plan
+        from limner.batch import planning
 
         folder = Path(out) if out is not None else None
-        jobs = plan.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format, self.tell)
+        jobs = planning.plan([Path(name) for name in inputs], folder, self.style.card.name, self.options.format, self.tell)
         return jobs, None if jobs[0].target == folder else folder
 
     def hold(self, folder: Path) -> "Record":
         """The manifest of the output folder."""
-        from limner.manifest import Manifest
+        from limner.pictures.manifest import Manifest
 
         return Manifest(folder, self.tell)
 
@@ -306,14 +290,14 @@ class Batch:
             self._manifest.close()
 
     def _entry(self, job: "Job", folder: Path | None) -> "Entry":
-        from limner.manifest import Entry
+        from limner.pictures.manifest import Entry
 
         target = job.target.relative_to(folder) if folder else job.target
         card = self.style.card
         return Entry(job.place, *self.stat(job), target.as_posix(), card.name, card.weights_sha256, self._seen)
 
     def _missing(self, tell: Callable[[str], None]) -> set[Path]:
-        from limner.manifest import missing
+        from limner.pictures.manifest import missing
 
         if self.options.overwrite:
             return set(self._entries)
@@ -394,7 +378,7 @@ def check(options: Options) -> None:
 
 def check_writable(targets: Iterable[Path]) -> None:
     """Raise ``LimnerError`` where a target's suffix names no format that Limner writes."""
-    from limner import image
+    from limner.pictures import image
 
     for target in targets:
         if target.suffix.lower() not in image.WRITABLE:

@@ -1,4 +1,4 @@
-"""Many machines: the same batch on Ray Data. An actor on each machine holds the style, and paints as ``limner.batch`` does.
+"""Many machines: the same batch on Ray Data. An actor on each machine holds the style, and paints as ``limner.batch.batch`` does.
 
 Engines sum up in an order that depends on the number of cores: machines of the same kind paint the same bytes, as one does without Ray.
 """
@@ -18,13 +18,14 @@ from typing import Any
 import ray
 import ray.data
 
-from limner import image, plan
-from limner.batch import Batch, Options, Painter, Result, pipeline
+from limner.batch import planning
+from limner.batch.batch import Batch, Options, Painter, Result, pipeline
+from limner.batch.planning import Job
+from limner.batch.stores import PaintedTable, Store, StoreManifest, Table, open_store, place
 from limner.errors import LimnerError, require
-from limner.manifest import Record
-from limner.plan import Job
-from limner.stores import PaintedTable, Store, StoreManifest, Table, open_store, place
-from limner.style import Style
+from limner.pictures import image
+from limner.pictures.manifest import Record
+from limner.style.style import Style
 
 ROWS, TABLE_ROWS = 16, 128
 """Most pictures that are handed to an actor at once: it tells of them together, and if they go into a table, they are one file of it."""
@@ -61,14 +62,14 @@ class RayBatch(Batch):
         self._target, folder = open_store(out)
         self._into = folder if into_table else None
         if not remote:
-            return plan.plan(
+            return planning.plan(
                 [Path(name).absolute() for name in inputs], folder, self.style.card.name, self.options.format, self.tell
             ), folder
         require(len(inputs) == 1, f"{remote[0]} cannot be painted together with other inputs: name it alone.")
         self._source, path = open_store(inputs[0])
         found = self._find(self._source, path, folder)
         require(bool(found), f"There are no pictures in {path}: name a place that holds some.")
-        return plan.jobs_for(found, folder, self.style.card.name, self.options.format), folder
+        return planning.jobs_for(found, folder, self.style.card.name, self.options.format), folder
 
     def _find(self, source: Store, path: Path, folder: Path) -> list[tuple[Path, Path]]:
         """(file, place below ``folder``) of each photograph."""
@@ -82,7 +83,7 @@ class RayBatch(Batch):
         pictures = [file for file in self._there if file.suffix.lower() in image.SUFFIXES]
         if path in folder.parents:  # what was painted there is no photograph
             pictures = [file for file in pictures if folder not in file.parents]
-        return [(file, file.relative_to(path)) for file in plan.without_paintings(pictures, self.style.card.name)]
+        return [(file, file.relative_to(path)) for file in planning.without_paintings(pictures, self.style.card.name)]
 
     def hold(self, folder: Path) -> Record:
         if self._target is not None and self._into is not None:

@@ -23,9 +23,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import image
-from limner.blend import LUMA
-from limner.rows import Source, of
+from limner.pictures import image
+from limner.pictures.scanlines import Source, of
+from limner.style.blend import LUMA
 
 Array = NDArray[np.float32]
 Pixels = image.Pixels

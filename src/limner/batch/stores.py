@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import dataset, fs, parquet
 
-from limner import image
 from limner.errors import LimnerError
 from limner.files import replacing
-from limner.manifest import Entry, parse
+from limner.pictures import image
+from limner.pictures.manifest import Entry, parse
 
 NAME_COLUMNS = ("path", "file_name", "filename", "name", "key", "id")
 """Columns of a table that may hold the pictures' names; the first one that is there."""

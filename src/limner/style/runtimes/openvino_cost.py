@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from limner.errors import LimnerError, require
-from limner.runtimes.openvino_engine import read
+from limner.style.runtimes.openvino_engine import read
 
 SIDES = (256, 512)
 

@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import blend, card, enlarge, files, gallery, graph, image, limits, rows, runtimes, tiles, tone
-from limner.card import WorkingSize
+from limner import files, limits
 from limner.errors import LimnerError
+from limner.gallery import bundled, card, graph
+from limner.gallery.card import WorkingSize
+from limner.pictures import image, scanlines
+from limner.style import banding, blend, enlarge, tone
+from limner.style.runtimes import contract, opening
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from limner.runtimes.openvino_stages import Stages
+    from limner.style.runtimes.openvino_stages import Stages
 
 BORDER = 16
 """Pixels by which a picture is continued, by reflection, on every side before it is painted. At its own edges a network paints weaker
@@ -46,14 +50,14 @@ class Style:
         self,
         path: Path,
         *,
-        runtime: runtimes.Runtime = "auto",
-        device: runtimes.Device = "auto",
-        precision: runtimes.Precision = "auto",
+        runtime: contract.Runtime = "auto",
+        device: contract.Device = "auto",
+        precision: contract.Precision = "auto",
     ) -> None:
         self.path = path.absolute()  # the engine opens it later, perhaps in another folder
         self.card = card.read(path)
         self._runtime, self._device, self._precision = runtime, device, precision
-        self._engine: runtimes.Engine | None = None
+        self._engine: contract.Engine | None = None
         self._stages: Stages | None = None
         self._each: float | None = None
         self._sees_whole: bool | None = None
@@ -111,10 +115,10 @@ class Style:
         opened = image.from_pil(picture)
         return image.to_pil(self.paint(opened, strength=strength, keep_colors=keep_colors, working_size=working_size))
 
-    def open(self) -> runtimes.Engine:
+    def open(self) -> contract.Engine:
         """Open the engine now, and not at the first picture. Raises ``LimnerError`` where it is not installed or cannot read the file."""
         if self._engine is None:
-            self._engine = runtimes.open_style(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
+            self._engine = opening.open_style(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
         return self._engine
 
     def paint(
@@ -126,7 +130,7 @@ class Style:
         working_size: WorkingSize | None = None,
         tell: Callable[[float], None] = lambda _: None,
     ) -> image.Picture:
-        """Paint a picture that ``limner.image`` has read; metadata and alpha go along. ``tell`` is told which part of a big one is done."""
+        """Paint a picture that ``image.read`` gave; metadata and alpha go along. ``tell`` is told which part of a big one is done."""
         return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors, working_size, tell))
 
     def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool, working_size: WorkingSize | None) -> NDArray[Any]:
@@ -180,7 +184,7 @@ class Style:
         """The network's picture as it is, painted at ``size``, in the same size and depth."""
         if size != pixels.shape[:2] or self._network_in_bands(*size):
             painted, done = np.empty_like(pixels), 0
-            for band in self._bands(rows.of(image.Picture(pixels)), size, tell):
+            for band in self._bands(scanlines.of(image.Picture(pixels)), size, tell):
                 painted[done : done + len(band)] = band
                 done += len(band)
             return painted
@@ -201,7 +205,7 @@ class Style:
         return math.prod(self._frame(height, width).whole)
 
     def _network_in_bands(self, height: int, width: int) -> bool:
-        """Whether the network goes over the picture in bands (``limner.tiles``), by OpenVINO on the CPU. What cannot be cut does not."""
+        """Whether the network goes over the picture in bands (``banding``), by OpenVINO on the CPU. What cannot be cut does not."""
         if self._seen(height, width) <= WHOLE or self._runtime not in ("auto", "openvino") or self._device == "gpu":
             return False
         try:
@@ -211,7 +215,7 @@ class Style:
         return True
 
     def bands(
-        self, source: rows.Source, working_size: WorkingSize | None = None, tell: Callable[[float], None] = lambda _: None
+        self, source: scanlines.Source, working_size: WorkingSize | None = None, tell: Callable[[float], None] = lambda _: None
     ) -> Generator[Pixels, None, None]:
         """The stylized picture from top to bottom, some rows at a time, in the picture's own depth; memory does not grow with its size.
 
@@ -219,7 +223,7 @@ class Style:
         """
         return self._bands(source, self._size(source.height, source.width, working_size), tell)
 
-    def _bands(self, source: rows.Source, size: tuple[int, int], tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+    def _bands(self, source: scanlines.Source, size: tuple[int, int], tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         if size == (source.height, source.width):
             yield from self._network_bands(source, tell)
             return
@@ -230,7 +234,7 @@ class Style:
             done += len(band)
             tell(0.5 + done / source.height / 2)
 
-    def _network_bands(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+    def _network_bands(self, source: scanlines.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         height = source.height
         with closing(self._network_bands_of(self._with_reference(source), tell)) as painted:
             for band in painted:
@@ -241,12 +245,12 @@ class Style:
                     return
 
     def _tones_wanted(self, sample: Pixels, height: int) -> int:
-        """Rows of tone reference (``limner.tone``): none for networks without norm."""
+        """Rows of tone reference (``tone``): none for networks without norm."""
         if self._sees_whole is None:
             self._sees_whole = graph.sees_whole(memoryview(self.path.read_bytes()))
         return tone.rows_wanted(sample, height) if self._sees_whole else 0
 
-    def _with_reference(self, source: rows.Source) -> rows.Source:
+    def _with_reference(self, source: scanlines.Source) -> scanlines.Source:
         """A picture with a tone reference below it, where it needs one."""
         tops = np.linspace(0, max(source.height - 8, 0), min(64, source.height)).astype(int)
         sample = np.concatenate([source.rows(int(top), min(int(top) + 8, source.height)) for top in tops])
@@ -261,21 +265,21 @@ class Style:
 
         return replace(source, height=source.height + len(more), rows=get, picture=None)
 
-    def _network_bands_of(self, source: rows.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+    def _network_bands_of(self, source: scanlines.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
         limits.painting(
-            tiles.memory(self._cut(), frame),
+            banding.memory(self._cut(), frame),
             f"A picture of {source.width} x {source.height} pixels",
             "it is too wide; turn it upright, cut it, or make it smaller with --max-size.",
         )
-        with closing(tiles.paint(self._cut(), photo, frame, tell)) as painted:
+        with closing(banding.paint(self._cut(), photo, frame, tell)) as painted:
             while True:
                 with _failing(source.height, source.width):
                     band = next(painted, None)
                 if band is None:
                     return
                 some = band[:, :, ::4]
-                runtimes.check_range(self.path, float(np.abs(some - some.clip(0, 1)).mean()))
+                contract.check_range(self.path, float(np.abs(some - some.clip(0, 1)).mean()))
                 yield image.from_float(band, source.dtype)
 
     def estimate(self, height: int, width: int, working_size: WorkingSize | None = None) -> tuple[float, float, float]:
@@ -286,11 +290,11 @@ class Style:
         start = time.perf_counter()
         engine(probe)
         seconds = (time.perf_counter() - start) * math.prod(size) / 512**2
-        memory, disk = tiles.PROGRAM + 200 * math.prod(size), 0.0
+        memory, disk = banding.PROGRAM + 200 * math.prod(size), 0.0
         if self._network_in_bands(*size):
             stages, frame = self._cut(), self._frame(*size)
-            memory, disk = tiles.memory(stages, frame), tiles.disk(stages, frame)
-            seconds = seconds * tiles.SLOWER + tiles.COMPILING
+            memory, disk = banding.memory(stages, frame), banding.disk(stages, frame)
+            seconds = seconds * banding.SLOWER + banding.COMPILING
         if size != (height, width):
             more = enlarge.estimate((height, width), size)
             memory, seconds = memory + more[0], seconds + more[1]
@@ -298,15 +302,15 @@ class Style:
 
     def _cut(self) -> "Stages":
         if self._stages is None:
-            from limner.runtimes.openvino_stages import Stages
+            from limner.style.runtimes.openvino_stages import Stages
 
             self._stages = Stages(self.path, self._precision)
         return self._stages
 
-    def _frame(self, height: int, width: int) -> tiles.Frame:
-        return tiles.Frame(height, width, BORDER, self._padding(height), self._padding(width))
+    def _frame(self, height: int, width: int) -> banding.Frame:
+        return banding.Frame(height, width, BORDER, self._padding(height), self._padding(width))
 
-    def _run(self, photo: runtimes.Image, axes: tuple[int, int]) -> runtimes.Image:
+    def _run(self, photo: contract.Image, axes: tuple[int, int]) -> contract.Image:
         """The network on a photo of any size, height and width on these ``axes``: padded by reflection to what it takes, cropped back."""
         engine, more, own = self.open(), [(0, 0)] * 4, [slice(None)] * 4
         for axis in axes:
@@ -321,7 +325,7 @@ class Style:
     def _check_memory(self, height: int, width: int) -> None:
         """Of a picture that is painted at once. Engines without bands may take half of what the machine has."""
         if self._each is None:
-            self._each = EACH if gallery.holds(self.path) else max(4 * runtimes.cost(self.path), EACH)
+            self._each = EACH if bundled.holds(self.path) else max(4 * opening.cost(self.path), EACH)
         pixels = self._seen(height, width)
         most = limits.PAINTING if pixels <= WHOLE else max(limits.PAINTING, limits.memory() / 2)
         limits.painting(pixels * self._each, f"A picture of {width} x {height} pixels", "make it smaller with --max-size, or cut it.", most)
@@ -335,9 +339,9 @@ class Style:
 def load(
     style: str | PathLike[str] = "",
     *,
-    tier: gallery.Tier = "standard",
-    runtime: runtimes.Runtime = "auto",
-    device: runtimes.Device = "auto",
+    tier: bundled.Tier = "standard",
+    runtime: contract.Runtime = "auto",
+    device: contract.Device = "auto",
 ) -> Style:
     """Open a style: the name of a bundled one, or the path of a style file; the default one if nothing is named.
 
@@ -345,7 +349,7 @@ def load(
     it as ``mine.int8.onnx`` and ``mine.live.onnx``.
     Raises ``LimnerError`` where there is no such style or tier, or the file is not one.
     """
-    return Style(gallery.find(str(style) or gallery.default(tier), tier), runtime=runtime, device=device)
+    return Style(bundled.find(str(style) or bundled.default(tier), tier), runtime=runtime, device=device)
 
 
 @contextmanager
@@ -400,7 +404,7 @@ def stylize(
     working_size: WorkingSize | None = None,
 ) -> "Image.Image | Path | str | NDArray[Any]":
     """Paint one picture: ``load(style)(picture, ...)`` in one call. Styles stay open for the next call, until their file is replaced."""
-    loaded = _loaded(style, _stamp(gallery.find(style or gallery.default())))
+    loaded = _loaded(style, _stamp(bundled.find(style or bundled.default())))
     return loaded(picture, strength=strength, keep_colors=keep_colors, working_size=working_size)
 
 

@@ -2,7 +2,7 @@
 
 `read` turns by EXIF, converts from the ICC profile to sRGB, splits alpha off and refuses what is not a sound picture; `write`
 does the way back, atomically. Styles only ever see `Picture.pixels`. How a file holds its samples and metadata is the business of
-`limner.formats`, colour profiles that of `limner.icc`.
+`limner.pictures.formats`, colour profiles that of `limner.pictures.icc`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from limner import encoding, formats, icc, limits, manifest
+from limner import limits
 from limner.errors import LimnerError
 from limner.files import exists, replacing
-from limner.formats import BECOMES, SUFFIXES, WRITABLE, Metadata
+from limner.pictures import encoding, formats, icc, manifest
+from limner.pictures.formats import BECOMES, SUFFIXES, WRITABLE, Metadata
 
 __all__ = [
     "BECOMES",
