@@ -19,7 +19,9 @@ PHOTOS = ROOT / "examples" / "photos"
 def limner(tree: Path, *words: str) -> str:
     """What the command line of a source tree prints."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
-    return subprocess.run([sys.executable, "-m", "limner", *words], env=environment, cwd=tree, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-m", "limner", *words], env=environment, cwd=tree, check=True, capture_output=True, text=True
+    ).stdout
 
 
 def painted(tree: Path, out: Path) -> dict[str, bytes]:

@@ -13,17 +13,15 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import nn
 
-from limner.blocks import adversarial, edge_smoothing, features
 from limner import load
-from limner.training import trainer
-from limner.blocks import abstraction
+from limner.blocks import abstraction, adversarial, edge_smoothing, features
 from limner.blocks.drawing import drawing_loss, luma
 from limner.errors import LimnerError
 from limner.methods import cartoongan
+from limner.pictures.sources import open_source
 from limner.prepare import abstractions, copies
 from limner.prepare import edge_smoothed as prepared
-from limner.pictures.sources import open_source
-from limner.training import checkpoint, data
+from limner.training import checkpoint, data, trainer
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, weights
@@ -259,7 +257,9 @@ def test_edges_are_blurred_and_nothing_else() -> None:
     changed = (smoothed != pixels).any(2)
     assert 0.1 < changed.mean() < 0.7
     assert not (changed & ~mask).any()
-    near = [edge_smoothing.canny(edge_smoothing.luma(np.roll(pixels, (y, x), (0, 1))), 100, 200) for y in range(-2, 3) for x in range(-2, 3)]
+    near = [
+        edge_smoothing.canny(edge_smoothing.luma(np.roll(pixels, (y, x), (0, 1))), 100, 200) for y in range(-2, 3) for x in range(-2, 3)
+    ]
     inside = np.s_[8:-8, 8:-8]
     assert np.array_equal(np.logical_or.reduce(near)[inside], mask[inside])  # nothing is farther than two pixels from an edge
 

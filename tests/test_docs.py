@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from limner.cli import main
-from limner.cli.train import method_names
+from limner.methods import contract
 
 ROOT = Path(__file__).parent.parent
 PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",), ("abstractions",)))
-TRAIN = tuple(("train", name.replace("_", "-")) for name in method_names())
+TRAIN = tuple(("train", contract.shown(name)) for name in contract.names())
 COMMANDS = (("apply",), ("sheet",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from limner.gallery import card
-from limner.pictures import image
 from limner.blocks import painterly
 from limner.errors import LimnerError
+from limner.gallery import card
 from limner.methods import fast_style
+from limner.pictures import image
 from limner.prepare import abstractions
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, small, weights

@@ -21,10 +21,11 @@ import tifffile
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
 from limner import files, limits
+from limner.batch import planning
 from limner.blocks import features
 from limner.cli import main
 from limner.errors import LimnerError
-from limner.pictures import formats, image, manifest, planning, scanlines, signatures, sources, tags
+from limner.pictures import formats, image, manifest, scanlines, signatures, sources, tags
 from limner.style.style import default_output
 from tests.conftest import make_photo
 

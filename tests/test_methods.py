@@ -1,18 +1,16 @@
 """What every method promises: found by its file alone, so that a new one is tested as soon as it is there."""
 
 import dataclasses
-import importlib
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from limner.cli.train import method_names
 from limner.gallery import bundled
 from limner.methods import contract
 
-MODULES = [importlib.import_module(f"limner.methods.{name}") for name in method_names()]
+MODULES = [contract.find(name) for name in contract.names()]
 
 
 @pytest.fixture(params=MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
@@ -74,8 +72,9 @@ def test_receptive_field_is_as_the_card_says(method: contract.Method) -> None:
     """Measured: how far from an output pixel an input pixel can be and still count, normalisation aside."""
     network = _without_norm_and_relu(build(method).double())
     field, middle = 0, network.receptive_field
+    side = -(-(2 * middle + network.multiple_of) // network.multiple_of) * network.multiple_of  # the whole field, around every phase
     for phase in range(network.multiple_of):
-        picture = torch.rand(1, 3, 2 * middle // 8 * 8, 2 * middle // 8 * 8, dtype=torch.double, requires_grad=True)
+        picture = torch.rand(1, 3, side, side, dtype=torch.double, requires_grad=True)
         network(picture)[0, :, middle, middle + phase].sum().backward()
         assert picture.grad is not None
         columns = picture.grad[0].abs().sum((0, 1)).nonzero()

@@ -7,19 +7,6 @@ import torch
 from torch import Tensor
 
 
-def running_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """For ``AveragedModel``: an exponential average of weights that does not remember the beginning of a short training."""
-
-    @torch.no_grad()
-    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor | int) -> None:
-        updates = torch.as_tensor(updates)
-        kept = ((1 + updates) / (10 + updates)).clamp_max(decay)  # a tensor, so that nothing waits for a GPU
-        for average, weight in zip(averages, weights, strict=True):
-            average.lerp_(weight, (1 - kept).to(average.dtype))
-
-    return update
-
-
 class ImagePool:
     """Generated pictures, old and new, for the discriminator: half of the time an older one comes out and the newer takes its place."""
 

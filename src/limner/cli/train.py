@@ -1,8 +1,6 @@
 """`limner train`: a command for each method."""
 
-import importlib
 import os
-import pkgutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ from limner import files, limits
 from limner.cli.application import application, as_defaults, call, preset, take
 from limner.cli.console import log_to_stderr, need_torch, say
 from limner.errors import LimnerError
+from limner.methods import contract
 
 HELP = """Train a style of your own.
 
@@ -45,11 +44,11 @@ def _application(words: list[str]) -> tuple[App, list[str]]:
         if not rest or rest[0].startswith("-"):
             rest = [method, *rest]
     chosen = rest[0] if rest else ""
-    for method in method_names():
-        name = method.replace("_", "-")
+    for method in contract.names():
+        name = contract.shown(method)
         if name == chosen:  # only the chosen one is imported: it brings torch along
             need_torch()
-            module = importlib.import_module(f"limner.methods.{method}")
+            module = contract.find(method)
             if chosen_preset is not None:
                 defaults = {**defaults, **preset(module, chosen_preset)}
             app.command(_command(method, module), name=name)
@@ -101,13 +100,6 @@ def _resume_held(folder: Path) -> int:
 
     method, config, options = trainer.load(folder)
     return _train(method, config, options, resume=True)
-
-
-def method_names() -> list[str]:
-    """Names of the modules in ``limner.methods`` that train, found without importing them."""
-    folder = Path(__file__).parents[1] / "methods"
-    names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
-    return [name for name in names if "\ndef train(" in (folder / f"{name}.py").read_text(encoding="utf-8")]
 
 
 def _read_config(path: Path) -> dict[str, Any]:

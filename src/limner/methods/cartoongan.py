@@ -35,17 +35,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from limner.blocks import features
-from limner.gallery import bundled
-from limner.blocks.adversarial import ImagePool, running_average
+from limner.blocks.adversarial import ImagePool
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
-from limner.blocks.measures import LAYER, DrawingDistance
-from limner.blocks.unet import UNet
 from limner.blocks.edge_smoothing import Blur, edge_smoothed
+from limner.blocks.measures import LAYER, DrawingDistance
+from limner.blocks.network import StyleNetwork
+from limner.blocks.unet import UNet
 from limner.errors import require
-from limner.methods.contract import Pictures, Run, StyleNetwork
+from limner.gallery import bundled
+from limner.methods.contract import Pictures, Run
 
 
 @dataclass(frozen=True)
@@ -365,8 +365,7 @@ def train(config: Config, run: Run) -> None:
 
     initial_schedule = LambdaLR(initial_optimizer, initial_rate)
     schedule, discriminator_schedule = (LambdaLR(each, rate) for each in (optimizer, discriminator_optimizer))
-    average = AveragedModel(generator, multi_avg_fn=running_average(0.999))
-    average.module.eval()
+    average = run.average(generator, 0.999)
     pool = ImagePool(config.pool)
     adversarial_loss = ADVERSARIAL_LOSSES[config.adversarial_loss]
 
@@ -434,7 +433,7 @@ def train(config: Config, run: Run) -> None:
     run.preview(average.module, photos)
     run.evaluate(held_out, by="score")
     run.keep(
-        **{"generator": generator, "discriminator": discriminator, "average": average, "pool": pool},
+        **{"generator": generator, "discriminator": discriminator, "pool": pool},
         **{"initial_optimizer": initial_optimizer, "optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer},
         **{"initial_schedule": initial_schedule, "schedule": schedule, "discriminator_schedule": discriminator_schedule},
     )

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from limner.blocks import features
-from limner.blocks.adversarial import ImagePool, KernelDistance, running_average
+from limner.blocks.adversarial import ImagePool, KernelDistance
+from limner.blocks.network import StyleNetwork
 from limner.errors import require
-from limner.methods.contract import Pictures, Run, StyleNetwork
+from limner.methods.contract import Pictures, Run
 
 STYLES = {"average": "", "average_back": "-back"}
 """Both generators become style files: from domain A to B, and back."""
@@ -241,7 +241,7 @@ def train(config: Config, run: Run) -> None:
     optimizer, discriminator_optimizer = adam(generators.parameters()), adam(discriminators.parameters())
     half = config.steps / 2
     schedules = [LambdaLR(each, lambda step: min(1.0, (config.steps - step) / half)) for each in (optimizer, discriminator_optimizer)]
-    averages = [AveragedModel(each, multi_avg_fn=running_average(config.averaging)) for each in (there, back)]
+    averages = [run.average(each, config.averaging, name=name) for each, name in zip((there, back), STYLES, strict=True)]
     pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
 
     def generator_losses(a: Tensor, b: Tensor) -> dict[str, Tensor]:
@@ -284,7 +284,7 @@ def train(config: Config, run: Run) -> None:
     run.preview(average, domain_a, name="a-to-b", back=average_back)
     run.preview(average_back, domain_b, name="b-to-a", back=average)
     run.evaluate(held_out, by="score")
-    networks = {"there": there, "back": back, "discriminators": discriminators, "average": averages[0], "average_back": averages[1]}
+    networks = {"there": there, "back": back, "discriminators": discriminators}
     learning = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
     run.keep(**networks, **learning, schedule=schedules[0], discriminator_schedule=schedules[1], pool_a=pool_a, pool_b=pool_b)
 

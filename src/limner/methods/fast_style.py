@@ -36,15 +36,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner.blocks import features
-from limner.gallery import bundled
-from limner.blocks import canvas
+from limner.blocks import canvas, features
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
+from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import UNet
 from limner.errors import require
-from limner.methods.contract import Pictures, Run, StyleNetwork
+from limner.gallery import bundled
+from limner.methods.contract import Pictures, Run
 
 WIDTHS = {"full": 32, "half": 16, "quarter": 8}
 UNET_WIDTHS = {"full": 32, "half": 24, "quarter": 16}
@@ -338,8 +337,7 @@ def train(config: Config, run: Run) -> None:
     schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=max(config.steps - first, 1))
     initial_optimizer = torch.optim.Adam(generator.parameters(), config.initial_rate, betas=(0.9, 0.99), fused=True)
     initial_schedule = LambdaLR(initial_optimizer, lambda step: rise_and_fall(step, first))
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
-    average.module.eval()
+    average = run.average(generator, 0.995, warm_up=False)
 
     painting = run.picture(config.style_image)
     photos, targets = streams(config, run, painting)
@@ -394,7 +392,7 @@ def train(config: Config, run: Run) -> None:
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
     initial = {"initial_optimizer": initial_optimizer, "initial_schedule": initial_schedule} if first else {}
-    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, average=average, **initial)
+    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, **initial)
 
     initial_of, losses_of = (run.compile(each) for each in (initial_losses, losses))
     for step in run.steps(config.steps):

@@ -25,7 +25,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from limner.gallery import card, bundled, weights
 from limner.blocks import features
@@ -33,7 +32,8 @@ from limner.methods import contract
 from limner.blocks.drawing import drawing_loss
 from limner.blocks.unet import INK, Ramp, UNet
 from limner.errors import require
-from limner.methods.contract import Run, StyleNetwork
+from limner.blocks.network import StyleNetwork
+from limner.methods.contract import Run
 from limner.methods.fast_style import moments, relative_error
 
 LEVELS = 3
@@ -252,7 +252,7 @@ def train(config: Config, run: Run) -> None:
     highest = config.learning_rate or highest
     optimizer = torch.optim.Adam(student.parameters(), highest, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=config.steps)
-    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
+    average = run.average(student, 0.995, warm_up=False)
 
     placed = "canvas" in student.arguments
     """Whether strokes hang on where in a picture they are."""
@@ -280,7 +280,7 @@ def train(config: Config, run: Run) -> None:
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=min_scale, short_side=short_side)
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
-    run.keep(generator=student, optimizer=optimizer, schedule=schedule, average=average)
+    run.keep(generator=student, optimizer=optimizer, schedule=schedule)
 
     losses_of = run.compile(losses)
     for step in run.steps(config.steps):

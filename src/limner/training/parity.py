@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from limner.blocks.network import StyleNetwork
 from limner.errors import LimnerError
-from limner.methods.contract import StyleNetwork
 from limner.style.runtimes import contract, opening, openvino_engine
 
 logger = logging.getLogger("limner")

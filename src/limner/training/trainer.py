@@ -1,7 +1,6 @@
 """Training: a method, its options and a run directory in; a style file out."""
 
 import hashlib
-import importlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ import tomli_w
 from limner import files, limits
 from limner.errors import LimnerError
 from limner.files import clear_leftovers, replacing
+from limner.methods import contract
 from limner.training import checkpoint, export
 from limner.training.options import Options
 from limner.training.run import Run
@@ -43,9 +43,10 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
 
 
 def _train(method: str, config: Any, options: Options, resume: bool) -> Path | None:
-    module = _module(method)
+    module = contract.find(method)
     recipe = recipe_sha256(method, config, options.seed)
-    run = Run(options, steps=config.steps, recipe=recipe, preview_side=best_short_side(method, config, options))
+    preview_side = best_short_side(method, config, options)
+    run = Run(options, steps=config.steps, recipe=recipe, preview_side=preview_side, styles=_styles(module))
     main = run.accelerator.is_main_process
     if main:
         _begin(method, config, options, resume)
@@ -75,7 +76,7 @@ def load(folder: Path) -> tuple[str, Any, Options]:
         raise LimnerError(f"{folder} holds no run (there is no {CONFIG} in it): name the --out directory of a training.")
     try:
         table = tomllib.loads(limits.read_text(path))
-        module = _module(table["method"])
+        module = contract.find(table["method"])
         options = _fill(Options, {**table, "out": str(folder)})
         return table["method"], _fill(module.Config, table), options
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ModuleNotFoundError) as error:
@@ -92,10 +93,10 @@ def write_style(folder: Path, path: Path, *, which: str = "best") -> Path:
     state = checkpoint.load(folder / "checkpoints", which) or checkpoint.load(folder / "checkpoints")
     if state is None:
         raise LimnerError(f"{folder} has no checkpoint yet: train on with `limner train --resume {folder}`.")
-    module = _module(method)
-    for part, ending in getattr(module, "STYLES", {"average": ""}).items():
+    module = contract.find(method)
+    for part, ending in _styles(module).items():
         network = module.build(config)
-        # The averaged weights are the style: see AveragedModel in each method.
+        # The averaged weights are the style: see Run.average.
         weights = {name.removeprefix("module."): value for name, value in state["parts"][part].items() if name != "n_averaged"}
         network.load_state_dict(weights)
         _export(network, method, config, options, state["step"], path.with_stem(path.stem + ending), ending)
@@ -138,7 +139,7 @@ def _record(path: Path, differences: dict[str, Any]) -> None:
 
 def _told_by_method(method: str, config: Any, options: Options) -> dict[str, Any]:
     """Entries of the card that the method knows by itself (``about``); those that the options name are theirs."""
-    found = _module(method).about(config) if hasattr(_module(method), "about") else {}
+    found = contract.find(method).about(config) if hasattr(contract.find(method), "about") else {}
     return {name: value for name, value in found.items() if not getattr(options, name, "")}
 
 
@@ -157,8 +158,10 @@ def recipe_sha256(method: str, config: Any, seed: int) -> str:
     return hashlib.sha256(json.dumps({"method": method, "seed": seed, **table}, sort_keys=True).encode()).hexdigest()
 
 
-def _module(method: str) -> ModuleType:
-    return importlib.import_module(f"limner.methods.{method}")
+def _styles(module: ModuleType) -> dict[str, str]:
+    """The averages that become style files, and how the names of the files end."""
+    styles: dict[str, str] = getattr(module, "STYLES", {"average": ""})
+    return styles
 
 
 def _begin(method: str, config: Any, options: Options, resume: bool) -> None:
