@@ -383,6 +383,8 @@ def stylize(
     ``start`` is the first picture, where it is given: what is there already needs the last two scales only, and time for the last.
     ``masks``, float32 1 x 1 x H x W in [0, 1], one for each style, are their regions.
     """
+    given, wanted = len(config.style_weights), len(styles)
+    require(given in (0, wanted), f"--style-weights needs one number for each of the {wanted} paintings, not {given}.")
     vgg = easel.place(features.load((*config.style_layers, config.content_layer), config.vgg, pooling=config.pooling, edge="replicate"))
     height, width = content.shape[-2:]
     sizes = scales(config, height, width)[0 if start is None else -2 :]

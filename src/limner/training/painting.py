@@ -20,7 +20,7 @@ from torch import Tensor
 from limner.blocks import features
 from limner.errors import LimnerError, require
 from limner.files import check_place, clear_leftovers, replacing
-from limner.methods import gatys
+from limner.methods import contract
 from limner.pictures import image
 from limner.style import blend
 from limner.training import terminal
@@ -80,18 +80,18 @@ def paint(
     photo: Path,
     paintings: Sequence[Path],
     out: Path,
-    config: gatys.Config,
+    config: Any,
     options: Options,
     start: Callable[[image.Picture], image.Picture] | None = None,
 ) -> bool:
     """Paint ``photo`` in the style of ``paintings`` into the file ``out``. Returns False where Ctrl-C ended it early: what there is then is
     written all the same, and the same call goes on.
 
-    ``start`` makes the first picture of the photograph, scaled to --size. Raises ``LimnerError`` for bad inputs.
+    ``config`` is the ``Config`` of a method that paints single pictures, by which the method is known. ``start`` makes the first picture
+    of the photograph, scaled to the config's ``size``. Raises ``LimnerError`` for bad inputs.
     """
-    given, wanted = len(config.style_weights), len(paintings)
+    method, wanted = contract.find(type(config).__module__.rpartition(".")[2]), len(paintings)
     require(wanted >= 1, "Name at least one painting after the photograph.")
-    require(given in (0, wanted), f"--style-weights needs one number for each of the {wanted} paintings, not {given}.")
     require(len(options.masks) in (0, wanted), f"--masks needs one picture for each of the {wanted} paintings, not {len(options.masks)}.")
     require(out.suffix.lower() in image.WRITABLE, f"{out} has no ending of a picture that can be written: name it .jpg, .png or .tif.")
     check_place(out)
@@ -116,7 +116,7 @@ def paint(
             pixels = blend.keep_colors(*pair).transpose(2, 0, 1)[None]
         return whole.with_pixels(image.from_float(pixels, whole.pixels.dtype))
 
-    painted = gatys.stylize(easel.tensor(whole), styles, config, easel, start=first, masks=masks)
+    painted = method.stylize(easel.tensor(whole), styles, config, easel, start=first, masks=masks)
     image.write(finished(painted), out, strip=options.strip, quality=options.quality)
     easel.end()
     return not easel.interrupted
@@ -284,7 +284,7 @@ def _share(left: float, seconds: float, timed: Sequence[tuple[float, float]]) ->
     return min(1.0, max(seconds, 0.0) / max(left * rate, 1e-9))
 
 
-def _recipe(config: gatys.Config, options: Options, photo: Path, paintings: Sequence[Path]) -> str:
+def _recipe(config: Any, options: Options, photo: Path, paintings: Sequence[Path]) -> str:
     """Hash of what unfinished work must have in common with what goes on with it."""
     pictures = [[hashlib.sha256(path.read_bytes()).hexdigest() for path in paths] for paths in ([photo], paintings, options.masks)]
     settings = {"init": options.init, "precision": options.precision, "limner": __version__}
