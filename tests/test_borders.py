@@ -119,6 +119,11 @@ def test_a_planted_circle_is_found() -> None:
     assert {"pictures.icc", "pictures.image"} <= set(ring)
 
 
+def test_cyclopts_stays_in_the_command_line() -> None:
+    users = {path for path in SOURCE.rglob("*.py") if "cyclopts" in path.read_text(encoding="utf-8")}
+    assert {path.relative_to(SOURCE).parts[0] for path in users} == {"cli"}
+
+
 def loaded_after(code: str) -> set[str]:
     names = "{n.split('.')[0] for n in sys.modules} | {n for n in sys.modules if n.startswith('limner.')}"
     program = f"import sys\n{code}\nprint(*{names})"

@@ -305,3 +305,19 @@ def test_console_script(photo: Path, style_file: Path) -> None:
     assert done.stdout.strip() == str(photo.with_name("photo.tiny.jpg"))
     assert done.stderr.count("\n") == 3
     assert done.stderr.count("none.jpg") == 2
+
+
+def test_options_have_their_python_names_in_the_library_and_flags_here() -> None:
+    from limner.batch.options import Options, check
+    from limner.cli.console import as_flags
+
+    with pytest.raises(LimnerError) as raised:
+        check(Options(max_size=0))
+    assert "`max_size`" in str(raised.value)
+    assert "--" not in str(raised.value)
+    assert "A --max-size of 0" in as_flags(str(raised.value))
+
+
+def test_a_flag_keeps_its_old_name(limner: Call, photo: Path, style_file: Path) -> None:
+    for words in (["--engine", "local"], ["--engine=local"], ["--executor", "local"]):
+        assert limner("apply", photo, "-s", style_file, "--overwrite", *words)[0] == 0

@@ -133,13 +133,20 @@ def test_no_band_is_empty(network: Path, height: int, monkeypatch: pytest.Monkey
     assert 0 not in found
 
 
-def test_what_an_engine_cannot_do_is_one_sentence(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_end_of_memory_speaks_of_memory(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the engine is a fault, and not a reason to buy a larger machine."""
+    said = ""
+
     def fails(*_: object) -> None:
-        raise RuntimeError("no memory\nand more")
+        raise RuntimeError(said)
 
     monkeypatch.setattr(style_module, "WHOLE", 0)
     monkeypatch.setattr(Stages, "compile", fails)
-    with pytest.raises(LimnerError, match=r"60 x 70 pixels could not be painted here \(no memory\)"):
+    for said in ("std::bad_alloc\nand more", "Failed to allocate memory for requested buffer of size 8", "CUDA out of memory."):
+        with pytest.raises(LimnerError, match=r"60 x 70 pixels could not be painted here \(.*\): make it smaller, or use a machine"):
+            Style(network)(uneven(70, 60))
+    said = "Node 7 has no kernel"
+    with pytest.raises(RuntimeError, match="Node 7"):
         Style(network)(uneven(70, 60))
 
 

@@ -10,9 +10,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from limner import files, limits
 from limner.errors import LimnerError, require
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("limner")
 
 Format = Literal["jpg", "png", "webp", "tif", "avif", "bmp", "gif"]
-Engine = Literal["local", "ray"]
+Executor = Literal["local", "ray"]
 Read = TypeVar("Read")
 Painted = TypeVar("Painted")
 
@@ -39,7 +37,7 @@ Painted = TypeVar("Painted")
 class Options:
     """Options of ``limner apply``."""
 
-    style: Annotated[str, Parameter(alias="-s")] = ""
+    style: str = ""
     """Name of a bundled style (see `limner styles`), or a style file; the first bundled one that has the tier if left out."""
     tier: Tier = "standard"
     """The style's network itself, the same in int8 (faster), or a small one for video (many times faster, and coarser)."""
@@ -56,7 +54,7 @@ class Options:
     """Engine to run the style with."""
     device: Device = "auto"
     """Where to run it; auto is the CPU, and with the torch runtime a GPU where there is one."""
-    engine: Engine = "local"
+    executor: Executor = "local"
     """Who does the work: this program, or Ray Data, here or on the cluster of RAY_ADDRESS (with ray: `s3://...` and .parquet files too)."""
     overwrite: bool = False
     """Paint again what is there already."""
@@ -70,7 +68,7 @@ class Options:
     """Refuse pictures with more pixels than this."""
 
 
-NOT_SEEN = ("style", "runtime", "device", "engine", "overwrite", "format", "max_pixels")
+NOT_SEEN = ("style", "runtime", "device", "executor", "overwrite", "format", "max_pixels")
 """Options that leave no trace in a painting, or one that its name or its style's weights tell."""
 
 
@@ -364,16 +362,16 @@ def check(options: Options) -> None:
     """Raise ``LimnerError`` where an option is out of its range."""
     require(
         0 <= options.strength <= 1,
-        f"A --strength of {options.strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).",
+        f"A `strength` of {options.strength:g} is not possible: give a number from 0 (the photograph) to 1 (the style).",
     )
     require(
-        options.max_size is None or options.max_size >= 1, f"A --max-size of {options.max_size} is not possible: give a number of pixels."
+        options.max_size is None or options.max_size >= 1, f"A `max_size` of {options.max_size} is not possible: give a number of pixels."
     )
     require(
         options.working_size is None or options.working_size == "full" or options.working_size >= 0,
-        f"A --working-size of {options.working_size} is not possible: give the short side in pixels, or full.",
+        f"A `working_size` of {options.working_size} is not possible: give the short side in pixels, or full.",
     )
-    require(1 <= options.quality <= 100, f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
+    require(1 <= options.quality <= 100, f"A `quality` of {options.quality} is not possible: give a number from 1 to 100.")
 
 
 def check_writable(targets: Iterable[Path]) -> None:

@@ -23,7 +23,7 @@ def paint(name: str, out: str, options: Options, source: IO[bytes], sink: IO[byt
     writable = suffix in image.WRITABLE or (out == "-" and not suffix)
     require(writable, f"{out} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {suffix!r}.")
     there = out != "-" and files.exists(target) and not options.overwrite
-    require(not there, f"{out} is there already: give --overwrite to paint it again, or another name with -o.")
+    require(not there, f"{out} is there already: set `overwrite` to paint it again, or name another `out`.")
     painter = Painter(style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device), options)
     painter.tell = tell
     if name == "-":

@@ -44,10 +44,10 @@ def plan(
     if out is not None and not is_folder(out):
         if len(found) == 1 and not disk.is_folder(named[0]):
             if format is not None and image.WRITABLE.get(out.suffix.lower(), "") != image.WRITABLE[f".{format}"]:
-                raise LimnerError(f"{out} is no name for a file in the format {format}: change one, or leave --format out.")
+                raise LimnerError(f"{out} is no name for a file in the format {format}: change one, or leave `format` out.")
             return [Job(found[0][0], out, found[0][1].as_posix())]
         if out.suffix.lower() in image.SUFFIXES:
-            raise LimnerError(f"{len(found)} pictures cannot all become {out}: give -o a folder.")
+            raise LimnerError(f"{len(found)} pictures cannot all become {out}: let `out` be a folder.")
     return jobs_for(found, out, style_name, format)
 
 

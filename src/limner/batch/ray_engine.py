@@ -52,12 +52,12 @@ class RayBatch(Batch):
     """The table that the paintings go into, if they do."""
 
     def plan(self, inputs: Sequence[str], out: str | None) -> tuple[list[Job], Path | None]:
-        require(out is not None, "--engine ray paints into a folder: name one with -o.")
+        require(out is not None, "`executor` ray paints into a folder: name one with `out`.")
         remote = [name for name in inputs if "://" in name or name.endswith(".parquet")]
         into_table = out is not None and out.endswith(".parquet")
         if out is None or not (remote or "://" in out or into_table):
             jobs, local = super().plan(inputs, out)
-            require(local is not None, f"--engine ray paints into a folder, which {out} is not: name one with -o.")
+            require(local is not None, f"`executor` ray paints into a folder, which {out} is not: name one with `out`.")
             return jobs, local
         self._target, folder = open_store(out)
         self._into = folder if into_table else None
@@ -88,9 +88,7 @@ class RayBatch(Batch):
     def hold(self, folder: Path) -> Record:
         if self._target is not None and self._into is not None:
             table = PaintedTable(self._target, folder)
-            require(
-                not (table.entries and self.options.overwrite), f"{folder} cannot be painted again: delete it, or give -o another name."
-            )
+            require(not (table.entries and self.options.overwrite), f"{folder} cannot be painted again: delete it, or name another `out`.")
             self._painted = {folder / target: (0, 0) for target in table.entries}
             return table
         if self._target is None or self._target.is_local:

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
 from PIL import Image, ImageDraw, ImageFont
 
 from limner.batch import batch, planning
@@ -28,7 +26,7 @@ LARGEST = formats.MAX_SIDE["JPEG"]
 class Options:
     """Options of ``limner sheet``."""
 
-    style: Annotated[tuple[str, ...], Parameter(alias="-s")] = ()
+    style: tuple[str, ...] = ()
     """A bundled style, or a style file; give it again for each further one. All the bundled ones if left out."""
     tier: Tier = "standard"
     """The styles' networks themselves, the same in int8 (faster), or small ones for video (many times faster, and coarser)."""

@@ -107,7 +107,7 @@ class Table:
         if not names or not pictures:
             raise LimnerError(
                 f"{path} is no table of pictures: it needs a column of names ({', '.join(NAME_COLUMNS)}) "
-                "and one of whole picture files (binary, or a struct with binary `bytes`)."
+                "and one of whole picture files (binary, or a struct with a binary field named bytes)."
             )
         return cls(path.as_posix(), store.files, names[0], pictures[0])
 
@@ -135,7 +135,7 @@ class PaintedTable:
         try:
             rows = [dataset.dataset(parts, filesystem=store.files, format="parquet").to_table(columns=["limner"])] if parts else []
         except (OSError, pa.ArrowException) as error:
-            raise LimnerError(f"{folder} is there, and no table that Limner painted ({_line(error)}): give -o another name.") from error
+            raise LimnerError(f"{folder} is there, and no table that Limner painted ({_line(error)}): name another `out`.") from error
         for table in rows:
             self.entries |= parse("".join(table.column("limner").to_pylist()), str(folder))
 

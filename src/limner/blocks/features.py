@@ -162,8 +162,8 @@ def load(
         reach = f"reaches as far as relu{there[-1].removeprefix('conv')}" if there else "holds none of VGG-19's layers"
         wanted = ", ".join(sorted(layer for layer in network.layers if layer[4:] not in {name[4:] for name in there}))
         raise LimnerError(
-            f"The VGG-19 weights {path} cannot give {wanted}: the file {reach}. Give a whole VGG-19 with --vgg, or choose layers that "
-            "it has with --style-layers and --content-layer."
+            f"The VGG-19 weights {path} cannot give {wanted}: the file {reach}. Give a whole VGG-19 with `vgg`, or choose layers that "
+            "it has with `style_layers` and `content_layer`."
         )
     for name in network.names:
         convolution = network.features[name]
@@ -181,7 +181,7 @@ def _download() -> Path:
                 _fetch(URL, beside)
             except (OSError, ValueError, HTTPException) as error:
                 raise LimnerError(
-                    f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with --vgg FILE."
+                    f"The VGG-19 weights could not be downloaded from {URL} ({error}): fetch the file and name it with `vgg` FILE."
                 ) from error
     return path
 
@@ -204,7 +204,7 @@ def _fetch(url: str, path: Path) -> None:
 
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise LimnerError(f"There are no VGG-19 weights at {path}: leave --vgg out to download them, or name the file that holds them.")
+        raise LimnerError(f"There are no VGG-19 weights at {path}: leave `vgg` out to download them, or name the file that holds them.")
     try:
         limits.open_file(path, limits.WEIGHTS).close()
         if path.suffix == ".safetensors":

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from limner.batch.batch import Options
-from limner.cli.application import call
+from limner.cli.application import SHORT_STYLE, annotate, call, renamed
 from limner.cli.console import complain, need_torch, prepare_streams, say
 from limner.errors import LimnerError, require
 from limner.gallery.bundled import Tier
@@ -35,6 +35,10 @@ LATER = {
 PIPED = "\0"
 """Stands for - while words are parsed, where it would be an option without a name. No word can be it: the system ends words with it."""
 
+RENAMED = {"--engine": "--executor"}
+"""Flags that had another name in a version before; it is still taken."""
+
+annotate(Options, style=SHORT_STYLE)
 Flat = Annotated[Options, Parameter(name="*")]
 
 
@@ -213,7 +217,7 @@ def _forget_output() -> None:
 def _dispatch(words: list[str]) -> int:
     if words[:1] and words[0] in LATER:
         return int(importlib.import_module(f"limner.cli.{words[0]}").run(words[1:]))
-    return call(app, [PIPED if word == "-" else word for word in words])
+    return call(app, [PIPED if word == "-" else word for word in renamed(words, RENAMED)])
 
 
 def _listed() -> int:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner.cli.application import application, call
+from limner.cli.application import NO_DEFAULT, SHORT_OUT, annotate, application, call
 from limner.cli.console import complain, say, stderr
 from limner.prepare import abstractions, edge_smoothed, squares
 
@@ -18,6 +18,8 @@ From any mix of folders, films, .tar shards and .npz files. A command that was e
 Paths = list[Path] | None
 flat = Parameter(name="*")
 app = application("limner prepare", HELP)
+for each in (squares.Options, edge_smoothed.EdgeOptions, abstractions.AbstractionOptions):
+    annotate(each, out=SHORT_OUT, workers=NO_DEFAULT)
 
 
 def run(words: list[str]) -> int:

@@ -134,23 +134,23 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "ink_weight", "edge_weight", "clipping"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
         for name in ("initial_rate", "learning_rate", "discriminator_rate"):
-            require(getattr(self, name) > 0, f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name):g}.")
-        require(self.initial_steps <= self.steps, f"--initial-steps must be at most --steps ({self.steps}), not {self.initial_steps}.")
+            require(getattr(self, name) > 0, f"`{name}` must be above 0, not {getattr(self, name):g}.")
+        require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
         size, kernel, smallest, largest = self.image_size, self.edge_kernel, self.cartoon_min_scale, self.cartoon_max_scale
         multiple = 2**self.levels if self.generator == "unet" else 4
-        require(size >= 32 and size % multiple == 0, f"--image-size must be a multiple of {multiple} from 32 on, not {size}.")
-        require(self.photo_size >= size, f"--photo-size must be at least --image-size ({size}), not {self.photo_size}.")
-        require(self.working_size == 0 or self.working_size >= 64, f"--working-size must be 0 or at least 64, not {self.working_size}.")
-        require(0 < smallest <= 1, f"--cartoon-min-scale must be above 0 and at most 1, not {smallest:g}.")
-        require(smallest <= largest <= 1, f"--cartoon-max-scale must be from --cartoon-min-scale ({smallest:g}) to 1, not {largest:g}.")
-        require(kernel % 2 == 1 and 1 <= kernel <= 31, f"--edge-kernel must be odd and from 1 to 31, not {kernel}.")
-        require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
-        require(len(self.content_layers) > 0, "--content-layers needs at least one layer, such as conv3_2.")
-        require(not self.monochrome or self.generator == "unet", "--monochrome is for the U-Net: leave it out, or take --generator unet.")
+        require(size >= 32 and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from 32 on, not {size}.")
+        require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
+        require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
+        require(0 < smallest <= 1, f"`cartoon_min_scale` must be above 0 and at most 1, not {smallest:g}.")
+        require(smallest <= largest <= 1, f"`cartoon_max_scale` must be from `cartoon_min_scale` ({smallest:g}) to 1, not {largest:g}.")
+        require(kernel % 2 == 1 and 1 <= kernel <= 31, f"`edge_kernel` must be odd and from 1 to 31, not {kernel}.")
+        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        require(len(self.content_layers) > 0, "`content_layers` needs at least one layer, such as conv3_2.")
+        require(not self.monochrome or self.generator == "unet", "`monochrome` is for the U-Net: leave it out, or set `generator` to unet.")
 
     LATER: ClassVar[dict[str, object]] = {"monochrome": False}
     """Options that older recipes do not name, at the values that change nothing: those leave a recipe's hash as it was."""

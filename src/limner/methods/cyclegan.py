@@ -78,18 +78,18 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "width", "discriminator_width"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for name in ("blocks", "pool", "cycle_weight", "identity_weight"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
-        require(0 <= self.averaging < 1, f"--averaging must be from 0 to below 1, not {self.averaging:g}.")
-        require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
+        require(0 <= self.averaging < 1, f"`averaging` must be from 0 to below 1, not {self.averaging:g}.")
+        require(self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate:g}.")
         size = self.image_size
-        require(size >= 32 and size % 4 == 0, f"--image-size must be a multiple of 4 from 32 on, not {size}.")
+        require(size >= 32 and size % 4 == 0, f"`image_size` must be a multiple of 4 from 32 on, not {size}.")
         require(
             0 < self.min_scale <= self.max_scale <= 1,
-            f"--min-scale and --max-scale must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
+            f"`min_scale` and `max_scale` must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
         )
-        require(len(self.score_layers) > 0, "--score-layers needs at least one layer, such as relu1_2.")
+        require(len(self.score_layers) > 0, "`score_layers` needs at least one layer, such as relu1_2.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {

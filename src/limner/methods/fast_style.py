@@ -120,22 +120,22 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "levels", "blocks"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for name in ("initial_steps", "colour_weight", "ink_weight"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
         size, multiple = self.image_size, 2**self.levels if self.generator == "unet" else 4
-        require(size >= 32 and size % multiple == 0, f"--image-size must be a multiple of {multiple} from 32 on, not {size}.")
-        require(self.initial_steps <= self.steps, f"--initial-steps must be at most --steps ({self.steps}), not {self.initial_steps}.")
-        require(self.photo_size >= size, f"--photo-size must be at least --image-size ({size}), not {self.photo_size}.")
-        require(self.working_size == 0 or self.working_size >= 64, f"--working-size must be 0 or at least 64, not {self.working_size}.")
-        require(0.25 <= self.stroke_size <= 4, f"--stroke-size must be from 0.25 to 4, not {self.stroke_size:g}.")
-        require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
-        require(self.initial_rate > 0, f"--initial-rate must be above 0, not {self.initial_rate:g}.")
-        require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.style_size >= 32, f"--style-size must be at least 32, not {self.style_size}.")
-        require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
-        require(1 <= self.pyramid <= 5, f"--pyramid must be from 1 to 5, not {self.pyramid}.")
-        require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
+        require(size >= 32 and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from 32 on, not {size}.")
+        require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
+        require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
+        require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
+        require(0.25 <= self.stroke_size <= 4, f"`stroke_size` must be from 0.25 to 4, not {self.stroke_size:g}.")
+        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        require(self.initial_rate > 0, f"`initial_rate` must be above 0, not {self.initial_rate:g}.")
+        require(0 < self.min_scale <= 1, f"`min_scale` must be above 0 and at most 1, not {self.min_scale:g}.")
+        require(self.style_size >= 32, f"`style_size` must be at least 32, not {self.style_size}.")
+        require(self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate:g}.")
+        require(1 <= self.pyramid <= 5, f"`pyramid` must be from 1 to 5, not {self.pyramid}.")
+        require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
 
     LATER: ClassVar[dict[str, object]] = {
         **{"initial_steps": 0, "target": "photo", "stroke_size": 1.0, "photo_size": 320, "working_size": 0, "generator": "paper"},

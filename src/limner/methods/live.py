@@ -76,17 +76,17 @@ class Config:
     """Highest rate of Adam's one-cycle schedule; by default 4e-3, and 1.5e-3 for a student without norm, which bears no more."""
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"--steps must be at least 1, not {self.steps}.")
-        require(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}.")
+        require(self.steps >= 1, f"`steps` must be at least 1, not {self.steps}.")
+        require(self.batch_size >= 1, f"`batch_size` must be at least 1, not {self.batch_size}.")
         require(
-            self.image_size >= 32 and self.image_size % 8 == 0, f"--image-size must be a multiple of 8 from 32 on, not {self.image_size}."
+            self.image_size >= 32 and self.image_size % 8 == 0, f"`image_size` must be a multiple of 8 from 32 on, not {self.image_size}."
         )
-        require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.width >= 1, f"--width must be at least 1, not {self.width}.")
-        require(self.blocks >= 1, f"--blocks must be at least 1, not {self.blocks}.")
-        require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
-        require(self.noise >= 0, f"--noise must not be negative, as {self.noise:g} is.")
-        require(self.learning_rate is None or self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate}.")
+        require(0 < self.min_scale <= 1, f"`min_scale` must be above 0 and at most 1, not {self.min_scale:g}.")
+        require(self.width >= 1, f"`width` must be at least 1, not {self.width}.")
+        require(self.blocks >= 1, f"`blocks` must be at least 1, not {self.blocks}.")
+        require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
+        require(self.noise >= 0, f"`noise` must not be negative, as {self.noise:g} is.")
+        require(self.learning_rate is None or self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate}.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
 

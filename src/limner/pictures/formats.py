@@ -216,7 +216,7 @@ def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise LimnerError(
             f"{name} is {width} x {height} pixels, more than the limit of {max_pixels:,}: "
-            "if you trust the file, raise the limit with --max-pixels."
+            "if you trust the file, raise the limit with `max_pixels`."
         )
 
 

@@ -98,7 +98,7 @@ class Manifest:
         self._new_folder = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            require(not self.path.exists() or self.path.is_file(), f"{self.path} is no ordinary file: give -o another folder.")
+            require(not self.path.exists() or self.path.is_file(), f"{self.path} is no ordinary file: name another `out`.")
             self._file = self.path.open("a+b", buffering=0)  # what does not fit onto the disk is told at once, and not once more at the end
         except OSError as error:
             raise self._unwritable(error) from error
@@ -133,14 +133,14 @@ class Manifest:
 
     def _hold(self, folder: Path, tell: Callable[[str], None]) -> None:
         free = files.lock(self._file.fileno())
-        require(free is not False, f"Another Limner is painting into {folder}: wait until it is done, or give -o another folder.")
+        require(free is not False, f"Another Limner is painting into {folder}: wait until it is done, or name another `out`.")
         if free is None and files.fcntl is not None:
             tell(f"{folder} lies on a disk without locks: let no other Limner paint into it meanwhile.")
 
     def _whole_lines(self) -> bytes:
         """What is there; the torn line of a program that was killed is cut off."""
         size = self._file.seek(0, os.SEEK_END)
-        require(size <= limits.TABLE, f"{self.path} has {size:,} bytes, more than a manifest has: give -o another folder.")
+        require(size <= limits.TABLE, f"{self.path} has {size:,} bytes, more than a manifest has: name another `out`.")
         self._file.seek(0)
         data = b"".join(iter(lambda: self._file.read(1 << 22), b""))
         whole = data[: data.rfind(b"\n") + 1]
@@ -150,7 +150,7 @@ class Manifest:
 
     def _unwritable(self, error: OSError) -> LimnerError:
         reason = error.strerror or error
-        return LimnerError(f"{self.path} cannot be written ({reason}): give -o another folder, or check access rights and free space.")
+        return LimnerError(f"{self.path} cannot be written ({reason}): name another `out`, or check access rights and free space.")
 
 
 def missing(
@@ -171,12 +171,12 @@ def missing(
         if not is_there(target):
             todo.add(target)
         elif before is None:
-            tell(f"{target} is there already; --overwrite paints it again.")
+            tell(f"{target} is there already; `overwrite` paints it again.")
         elif differences := before.differences(entry, defaults):
             others.append(f"{target} was painted with other options ({'; '.join(differences)})")
         elif (before.size, before.mtime_ns) != (entry.size, entry.mtime_ns):
-            tell(f"{target} was painted before its photograph was changed; --overwrite paints it again.")
+            tell(f"{target} was painted before its photograph was changed; `overwrite` paints it again.")
     if others:
         more = f", and so were {len(others) - 1:,} more" if len(others) > 1 else ""
-        raise LimnerError(f"{others[0]}{more}: give -o another folder, or --overwrite to paint again.")
+        raise LimnerError(f"{others[0]}{more}: name another `out`, or set `overwrite` to paint again.")
     return todo

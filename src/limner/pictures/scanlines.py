@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.errors import LimnerError
+from limner.errors import LimnerError, TooLargeError
 from limner.files import replacing
 from limner.pictures import encoding, formats, icc, image, signatures, tags
 from limner.pictures.formats import Metadata
@@ -178,7 +178,7 @@ def _tiff_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Calla
         yield put
         put(left[:0], last=True)
         if sum(lengths) > 4e9:
-            raise LimnerError("A TIFF file holds at most 4 GB: write a PNG, or make the picture smaller with --max-size.")
+            raise TooLargeError("A TIFF file holds at most 4 GB: write a PNG, or make the picture smaller.")
         strips.seek(0)
         with path.open("wb") as whole:
             whole.write(encoding.tiff_header((source.height, source.width, 3), source.dtype, metadata, lengths))

@@ -136,7 +136,7 @@ class Npz:
                 if {"a", "b"} <= set(arrays):
                     raise LimnerError(f"{path} holds the two domains a and b: say which of them is wanted.")
                 held = ", ".join(arrays[:10]) or "nothing"
-                raise LimnerError(f"{path} holds {held}: it must hold an array `images`, or the two arrays `a` and `b`.")
+                raise LimnerError(f"{path} holds {held}: it must hold an array named images, or the two arrays a and b.")
             self.array = domain if domain in arrays else "images"
             with file.open(f"{self.array}.npy") as packed:
                 shape, in_rows, dtype = _npy_header(packed)
@@ -199,7 +199,7 @@ class Film:
             require(
                 length <= max(3600.0, float(path.stat().st_size)) and length / every < limits.MEMBERS,
                 f"{path} says that it lasts {length:,.0f} seconds, which is not possible, or too many frames: copy or download it again, "
-                "or take fewer of them (--every).",
+                "or take fewer of them (`every`).",
             )
             self.count = int((length + _CLOCK) / every) + 1
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from cyclopts import Parameter
 
 from limner.errors import require
 from limner.pictures import image
@@ -25,7 +24,7 @@ from limner.prepare.copies import copies
 class AbstractionOptions:
     """Options of `limner prepare abstractions`."""
 
-    out: Annotated[Path, Parameter(alias="-o")]
+    out: Path
     """Where to write: a new folder; a preview sheet lies beside it. The same command again goes on with a run that was ended."""
     abstraction: Literal["storybook", "ink", "comic", "flow", "woodblock"] = "storybook"
     """Which one: flat colours with outlines, a wash under lines of ink, few hard tones under heavy ink; or, in the colours of a painting,
@@ -36,7 +35,7 @@ class AbstractionOptions:
     """Size of the strokes of flow and woodblock: 2 makes all of them twice as large."""
     size: int = 320
     """Short side, in pixels, to which larger photographs are reduced before; the training's --photo-size."""
-    workers: Annotated[int | None, Parameter(show_default=False)] = None
+    workers: int | None = None
     """Threads that work; by default one for each core. The result does not depend on it."""
 
 
@@ -52,9 +51,9 @@ def abstractions(
 
     from limner.blocks import abstraction, painterly  # OpenCV, which comes with the extra `train`
 
-    require(0.25 <= options.stroke_size <= 4, f"--stroke-size must be from 0.25 to 4, not {options.stroke_size:g}.")
+    require(0.25 <= options.stroke_size <= 4, f"`stroke_size` must be from 0.25 to 4, not {options.stroke_size:g}.")
     if options.abstraction in painterly.PAINTERLY:
-        require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with --painting.")
+        require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with `painting`.")
         painting = image.flat(image.read(options.painting)) if options.painting else np.zeros((1, 1, 3), np.uint8)
         about |= {"painting": hashlib.sha256(painting.tobytes()).hexdigest(), "stroke_size": options.stroke_size}
         colours = painterly.palette_for(options.abstraction, image.to_float(painting)[0].transpose(1, 2, 0))

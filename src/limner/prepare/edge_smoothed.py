@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from cyclopts import Parameter
 
 from limner.blocks.edge_smoothing import Blur, Mask, Pixels, edge_smoothed
 from limner.errors import require
@@ -23,7 +21,7 @@ from limner.prepare.copies import copies
 class EdgeOptions:
     """Options of `limner prepare edges`."""
 
-    out: Annotated[Path, Parameter(alias="-o")]
+    out: Path
     """Where to write: a new folder; a preview sheet lies beside it. The same command again goes on with a run that was ended."""
     low: int = 100
     """Canny's lower threshold, of 255: weaker edges never count."""
@@ -37,14 +35,14 @@ class EdgeOptions:
     """How edges are blurred."""
     every: float = 1.0
     """Seconds between two frames that are taken from a film."""
-    workers: Annotated[int | None, Parameter(show_default=False)] = None
+    workers: int | None = None
     """Threads that work; by default one for each core. The result does not depend on it."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.low <= self.high, f"--low must be from 0 to --high ({self.high}), not {self.low}.")
+        require(0 <= self.low <= self.high, f"`low` must be from 0 to `high` ({self.high}), not {self.low}.")
         for name in ("widen", "kernel"):
             value = getattr(self, name)
-            require(value >= 1 and value % 2 == 1, f"--{name} must be odd and at least 1, not {value}.")
+            require(value >= 1 and value % 2 == 1, f"`{name}` must be odd and at least 1, not {value}.")
 
 
 def edges(sources: Sequence[Path], options: EdgeOptions, progress: squares.Progress = lambda done, total: None) -> squares.Summary:

@@ -39,5 +39,5 @@ def jpeg(photo: Image.Image, size: int, *, quality: int) -> bytes:
 
 
 def raw_square(photo: Image.Image, size: int) -> bytes:
-    require(photo.size == (size, size), f"it is smaller than --size {size}: give a smaller one.")
+    require(photo.size == (size, size), f"it is smaller than `size` {size}: give a smaller one.")
     return photo.tobytes()

@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from cyclopts import Parameter
 from PIL import Image
 
 from limner.errors import LimnerError, require
@@ -42,7 +41,7 @@ TOLD = 50
 class Options:
     """Options of all of ``limner prepare``."""
 
-    out: Annotated[Path, Parameter(alias="-o")]
+    out: Path
     """Where to write: a new folder, or with npz a new file. The same command again goes on with a run that was ended."""
     size: int = 256
     """Short side, in pixels, that pictures are scaled down to; they are never scaled up."""
@@ -54,7 +53,7 @@ class Options:
     """Drop a picture whose 64-bit difference hash differs in at most so many bits from one already taken; -1 keeps all."""
     seed: int = 0
     """Another seed cuts other squares, where there are several of a picture."""
-    workers: Annotated[int | None, Parameter(show_default=False)] = None
+    workers: int | None = None
     """Threads that read pictures; by default one for each core. The result does not depend on it."""
 
 
@@ -99,14 +98,14 @@ def crops(sources: Sequence[Path], options: CropOptions, progress: Progress = la
 def shards(sources: Sequence[Path], options: ShardOptions, progress: Progress = lambda done, total: None) -> Summary:
     """Write the pictures of `sources` as JPEG files into tar shards of WebDataset's layout. Raises LimnerError as `crops` does."""
     most = options.per_shard
-    require(most >= 1, f"A --per-shard of {most} is not possible: give a number of pictures.")
+    require(most >= 1, f"A `per_shard` of {most} is not possible: give a number of pictures.")
     return _files("shards", sources, options, progress, partial(parts.shard, options.out), lambda part: part.written >= most)
 
 
 def _files(
     kind: str, sources: Sequence[Path], options: CropOptions, progress: Progress, open_part: parts.OpenPart, is_full: Callable[[Part], bool]
 ) -> Summary:
-    require(1 <= options.quality <= 100, f"A --quality of {options.quality} is not possible: give a number from 1 to 100.")
+    require(1 <= options.quality <= 100, f"A `quality` of {options.quality} is not possible: give a number from 1 to 100.")
     require(bool(sources), "Nothing to prepare was named: give folders, pictures, films, .tar shards or .npz files.")
     sets = _open_sets({"images": sources}, options)
     with closing(Manifest(options.out, _header(kind, sets, options))) as manifest:
@@ -127,14 +126,14 @@ def npz(
     """
     out, two = options.out, bool(domain_a or domain_b)
     require(out.suffix.lower() == ".npz", f"{out} is no name for a NumPy file: let it end in .npz.")
-    require(options.crops >= 1, "A --crops of 0 is not possible with npz, whose pictures are all squares: use crops or shards.")
-    require(bool(domain_a) == bool(domain_b) and two != bool(sources), "Give either pictures, or both --domain-a and --domain-b.")
+    require(options.crops >= 1, "A `crops` of 0 is not possible with npz, whose pictures are all squares: use crops or shards.")
+    require(bool(domain_a) == bool(domain_b) and two != bool(sources), "Give either pictures, or both `domain_a` and `domain_b`.")
     sets = _open_sets({"a": domain_a, "b": domain_b} if two else {"images": sources}, options)
     folder = out.with_name(out.name + ".parts")
     header = _header("npz", sets, options)
     if out.exists() and not folder.exists():
         about = parts.told_by(out, folder)
-        require(about.get("header") == json.loads(json.dumps(header)), f"{out} is there already: delete it, or name another --out.")
+        require(about.get("header") == json.loads(json.dumps(header)), f"{out} is there already: delete it, or name another `out`.")
         return Summary(out, about["written"], about["near"], tuple(about["bad"]))
     with closing(Manifest(folder, header)) as manifest:
         summary = _run(sets, options, manifest, progress, _Writer(partial(parts.piece, folder), lambda part: part.read >= PART, raw_square))
@@ -252,15 +251,15 @@ def _work(item: _Item, options: Options, writer: _Writer) -> _Result:
 
 
 def _open_sets(paths: Mapping[str, Sequence[Path]], options: Options) -> dict[str, list[Source]]:
-    require(options.size >= 1, f"A --size of {options.size} is not possible: give a number of pixels.")
-    require(options.crops >= 0, f"A --crops of {options.crops} is not possible: give a number of squares.")
-    require(-1 <= options.distance <= 64, f"A --distance of {options.distance} is not possible: give a number of bits up to 64, or -1.")
-    require(options.seed >= 0, f"A --seed of {options.seed} is not possible: give 0 or a number above.")
-    require(options.workers is None or options.workers >= 1, f"A --workers of {options.workers} is not possible: give a number of threads.")
+    require(options.size >= 1, f"A `size` of {options.size} is not possible: give a number of pixels.")
+    require(options.crops >= 0, f"A `crops` of {options.crops} is not possible: give a number of squares.")
+    require(-1 <= options.distance <= 64, f"A `distance` of {options.distance} is not possible: give a number of bits up to 64, or -1.")
+    require(options.seed >= 0, f"A `seed` of {options.seed} is not possible: give 0 or a number above.")
+    require(options.workers is None or options.workers >= 1, f"A `workers` of {options.workers} is not possible: give a number of threads.")
     out = options.out.resolve()
     for path in (path for named in paths.values() for path in named):
         if path.is_dir() and path.resolve() in (out, *out.parents):
-            raise LimnerError(f"{options.out} is in {path}, where it would be taken for more pictures: name an --out outside.")
+            raise LimnerError(f"{options.out} is in {path}, where it would be taken for more pictures: name an `out` outside.")
     return {
         name: [open_source(path, domain="" if name == "images" else name, every=options.every) for path in named]
         for name, named in paths.items()

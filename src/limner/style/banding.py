@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from limner.errors import LimnerError, require
+from limner.errors import TooLargeError, require
 
 if TYPE_CHECKING:
     from limner.style.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
@@ -85,11 +85,11 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
     ``tell`` is told which part of the work is done. Raises ``LimnerError`` where the disk has no room for the temporary files.
     """
     needed, free = disk(stages, frame), shutil.disk_usage(place()).free
-    require(
-        needed < free,
-        f"A picture of {frame.width} x {frame.height} pixels needs {needed / 1e9:.1f} GB for temporary files, and {place()} has "
-        f"{free / 1e9:.1f} GB: name a folder with more room in the environment variable TMPDIR, or make it smaller with --max-size.",
-    )
+    if needed >= free:
+        raise TooLargeError(
+            f"A picture of {frame.width} x {frame.height} pixels needs {needed / 1e9:.1f} GB for temporary files, and {place()} has "
+            f"{free / 1e9:.1f} GB: name a folder with more room in the environment variable TMPDIR, or make it smaller."
+        )
     whole, width = frame.whole
     kept: dict[str, _Kept] = {}
     statistics: dict[str, tuple[Array, Array]] = {}
@@ -254,9 +254,9 @@ class _Kept:
                 while data:
                     data = data[self.file.write(data) :]
         except OSError as error:
-            raise LimnerError(
+            raise TooLargeError(
                 f"Temporary files could not be written to {place()} ({error.strerror}): name a folder with more room in the environment "
-                "variable TMPDIR, or make the picture smaller with --max-size."
+                "variable TMPDIR, or make the picture smaller."
             ) from error
 
     def read(self, start: int, stop: int) -> NDArray[np.float16]:

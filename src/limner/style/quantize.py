@@ -46,10 +46,10 @@ class Options:
     """Which photographs are taken."""
 
     def __post_init__(self) -> None:
-        require(self.count >= 4, f"--count must be at least 4, not {self.count}.")
-        require(self.size >= 64, f"--size must be at least 64, not {self.size}.")
-        require(self.tolerance > 0, f"--tolerance must be above 0, not {self.tolerance:g}.")
-        require(self.seed >= 0, f"--seed must not be negative, as {self.seed} is.")
+        require(self.count >= 4, f"`count` must be at least 4, not {self.count}.")
+        require(self.size >= 64, f"`size` must be at least 64, not {self.size}.")
+        require(self.tolerance > 0, f"`tolerance` must be above 0, not {self.tolerance:g}.")
+        require(self.seed >= 0, f"`seed` must not be negative, as {self.seed} is.")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
     about = card.read(path)
     require(not about.quantized, f"{path} computes in int8 already: give the file that it was made from.")
     photographs = list(_photographs(options, about.multiple_of, about.min_side))
-    require(out.resolve() != path.resolve(), f"{out} is the style file itself: give -o another name, such as {path.stem}.int8.onnx.")
+    require(out.resolve() != path.resolve(), f"{out} is the style file itself: name another `out`, such as {path.stem}.int8.onnx.")
     require(len(photographs) >= 4, f"There are too few pictures in {options.photos}: give at least 4, better 64.")
     split = len(photographs) * 3 // 4
     model = _quantized(path, photographs[:split])
@@ -87,7 +87,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
     if not (distance.mean <= options.tolerance and distance.worst <= WORST * options.tolerance):
         raise LimnerError(
             f"In int8 {path} would paint too differently: {distance}; {options.tolerance:g} and {WORST * options.tolerance:g} are allowed. "
-            "Keep the file as it is, or raise --tolerance."
+            "Keep the file as it is, or raise `tolerance`."
         )
     with files.replacing(out) as beside:
         beside.write_bytes(_with_card(model, replace(about, tier=_tier(out, about), quantized=str(distance))))

@@ -1,6 +1,7 @@
 """Style: a style file that you can call."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner import files, limits
-from limner.errors import LimnerError
+from limner.errors import LimnerError, TooLargeError
 from limner.gallery import bundled, card, graph
 from limner.gallery.card import WorkingSize
 from limner.pictures import image, scanlines
@@ -270,7 +271,7 @@ class Style:
         limits.painting(
             banding.memory(self._cut(), frame),
             f"A picture of {source.width} x {source.height} pixels",
-            "it is too wide; turn it upright, cut it, or make it smaller with --max-size.",
+            "it is too wide; turn it upright, cut it, or make it smaller.",
         )
         with closing(banding.paint(self._cut(), photo, frame, tell)) as painted:
             while True:
@@ -328,7 +329,7 @@ class Style:
             self._each = EACH if bundled.holds(self.path) else max(4 * opening.cost(self.path), EACH)
         pixels = self._seen(height, width)
         most = limits.PAINTING if pixels <= WHOLE else max(limits.PAINTING, limits.memory() / 2)
-        limits.painting(pixels * self._each, f"A picture of {width} x {height} pixels", "make it smaller with --max-size, or cut it.", most)
+        limits.painting(pixels * self._each, f"A picture of {width} x {height} pixels", "make it smaller, or cut it.", most)
 
     def _padding(self, side: int) -> int:
         """What ``side``, with its borders, lacks to a size that the network takes."""
@@ -354,14 +355,20 @@ def load(
 
 @contextmanager
 def _failing(height: int, width: int) -> Iterator[None]:
-    """What the engines raise when memory ends becomes a ``LimnerError``."""
+    """What the engines raise when memory ends becomes ``TooLargeError``. All else is a fault, and stays what it is."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        raise LimnerError(
+        if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise TooLargeError(
             f"A picture of {width} x {height} pixels could not be painted here ({_first_line(error)}): "
-            "make it smaller with --max-size, or use a machine with more memory."
+            "make it smaller, or use a machine with more memory."
         ) from error
+
+
+_OUT_OF_MEMORY = re.compile("alloc|out of memory", re.IGNORECASE)
+"""In words of engines, whose exceptions are RuntimeErrors whatever went wrong: std::bad_alloc, Failed to allocate memory."""
 
 
 def _first_line(error: BaseException) -> str:

@@ -61,9 +61,9 @@ class Options:
     """Number format of the features; auto takes bf16 where the hardware has it. Sums over the picture are float32 always."""
 
     def __post_init__(self) -> None:
-        require(self.max_memory >= 0, f"--max-memory must not be negative, as {self.max_memory:g} is.")
-        require(self.preview_every >= 0, f"--preview-every must not be negative, as {self.preview_every:g} is.")
-        require(1 <= self.quality <= 100, f"--quality must be from 1 to 100, not {self.quality}.")
+        require(self.max_memory >= 0, f"`max_memory` must not be negative, as {self.max_memory:g} is.")
+        require(self.preview_every >= 0, f"`preview_every` must not be negative, as {self.preview_every:g} is.")
+        require(1 <= self.quality <= 100, f"`quality` must be from 1 to 100, not {self.quality}.")
         self.seconds()
 
     def seconds(self) -> float:
@@ -71,7 +71,7 @@ class Options:
         if not self.time_budget:
             return float("inf")
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", self.time_budget)
-        require(match is not None, f"--time-budget must be like 60s, 10m or 1h, not {self.time_budget!r}.")
+        require(match is not None, f"`time_budget` must be like 60s, 10m or 1h, not {self.time_budget!r}.")
         assert match is not None
         return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
@@ -92,14 +92,14 @@ def paint(
     """
     method, wanted = contract.find(type(config).__module__.rpartition(".")[2]), len(paintings)
     require(wanted >= 1, "Name at least one painting after the photograph.")
-    require(len(options.masks) in (0, wanted), f"--masks needs one picture for each of the {wanted} paintings, not {len(options.masks)}.")
+    require(len(options.masks) in (0, wanted), f"`masks` needs one picture for each of the {wanted} paintings, not {len(options.masks)}.")
     require(out.suffix.lower() in image.WRITABLE, f"{out} has no ending of a picture that can be written: name it .jpg, .png or .tif.")
     check_place(out)
     clear_leftovers([out.parent])
     original = image.read(photo)
     whole = original if config.size == 0 else image.fit(original, config.size)
     height, width = whole.pixels.shape[:2]
-    require(min(height, width) >= 16, f"{photo} has only {width} x {height} pixels at this --size: VGG-19 needs 16 on the shorter side.")
+    require(min(height, width) >= 16, f"{photo} has only {width} x {height} pixels at this `size`: VGG-19 needs 16 on the shorter side.")
     image.check_side(image.WRITABLE[out.suffix.lower()], height, width)
     read = [image.Picture(image.flat(image.read(path))) for path in (*paintings, *options.masks)]
     for path, mask in zip(options.masks, read[wanted:], strict=True):
@@ -109,7 +109,7 @@ def paint(
     first = easel.tensor(start(whole)) if start is not None else None
 
     def finished(painted: Tensor) -> image.Picture:
-        require(bool(painted.isfinite().all()), "The picture is no longer made of numbers: try again with a lower --learning-rate.")
+        require(bool(painted.isfinite().all()), "The picture is no longer made of numbers: try again with a lower `learning_rate`.")
         pixels = painted.cpu().numpy()
         if options.keep_colors:
             pair = [batch[0].transpose(1, 2, 0) for batch in (image.to_float(whole.pixels), pixels)]
@@ -129,16 +129,16 @@ class Easel:
         self.out, self.options, self.recipe = out, options, recipe
         require(
             options.device != "gpu" or torch.cuda.is_available(),
-            "torch finds no GPU here: install a build for yours, or leave --device out.",
+            "torch finds no GPU here: install a build for yours, or leave `device` out.",
         )
         self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and has_fast_bf16(self.device))
-        require(len(out.name.encode()) <= 200, f"{out.name} is too long for a file's name: give a shorter one with -o.")
+        require(len(out.name.encode()) <= 200, f"{out.name} is too long for a file's name: give a shorter one with `out`.")
         self.unfinished, self.preview = out.with_name(f"{out.name}.unfinished"), out.with_name(f"{out.name}.preview.jpg")
         self.done, self.interrupted, self._canvas, self._previews = 0, False, None, 0
         self._seconds, self._credit = 0.0, 0.0
         if out.exists() and not self.unfinished.exists() and not options.overwrite:
-            raise LimnerError(f"{out} is there already: give --overwrite to paint it again, or another name with -o.")
+            raise LimnerError(f"{out} is there already: set `overwrite` to paint it again, or name another `out`.")
         keep_large_blocks()
 
     def tensor(self, picture: image.Picture) -> Tensor:
@@ -170,10 +170,10 @@ class Easel:
         logger.info("%d x %d pixels: about %.1f GB of memory%s", size[1], size[0], takes / 1e9, price)
         if takes > allowed:
             fitting = next((n for n in range(99, 0, -1) if needed((n / 100) ** 2, True, self.bf16) <= allowed), 0)
-            smaller = f"paint it smaller, with --size {max(size) * fitting // 100}, or " if max(size) * fitting // 100 >= 32 else ""
+            smaller = f"paint it smaller, with `size` {max(size) * fitting // 100}, or " if max(size) * fitting // 100 >= 32 else ""
             raise LimnerError(
                 f"{self.out} at {size[1]} x {size[0]} pixels needs about {takes / 1e9:.1f} GB of memory, and {allowed / 1e9:.1f} GB "
-                f"are allowed: {smaller}give more with --max-memory."
+                f"are allowed: {smaller}give more with `max_memory`."
             )
         return sparing
 
@@ -189,7 +189,7 @@ class Easel:
         if not same and self.options.overwrite:
             self.unfinished.unlink()
             return
-        require(same, f"{self.unfinished} was begun with other pictures or options: give those, or begin again with --overwrite.")
+        require(same, f"{self.unfinished} was begun with other pictures or options: give those, or begin again with `overwrite`.")
         canvas.load_state_dict(state["canvas"])
         self.done, self._seconds, self._credit = state["done"], state["seconds"], state["credit"]
         logger.info("going on with %s", self.unfinished)
@@ -260,7 +260,7 @@ class Easel:
     def _save(self) -> None:
         state = self._canvas.state_dict()  # type: ignore[attr-defined]
         require(
-            bool(state["picture"].isfinite().all()), "The picture is no longer made of numbers: try again with a lower --learning-rate."
+            bool(state["picture"].isfinite().all()), "The picture is no longer made of numbers: try again with a lower `learning_rate`."
         )
         try:
             with replacing(self.unfinished) as beside:

@@ -73,7 +73,7 @@ def write(folder: Path, *, stopped: bool = False) -> Path:
     """
     require(
         (folder / "config.toml").is_file(),
-        f"{folder} holds no run (there is no config.toml in it): name the --out directory of a training.",
+        f"{folder} holds no run (there is no config.toml in it): name the `out` directory of a training.",
     )
     page = _environment().get_template("report.html.j2").render(_content(folder, stopped), chart_size=chart)
     path = folder / "report.html"

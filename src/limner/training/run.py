@@ -55,7 +55,7 @@ class Run:
         self.device = self.accelerator.device
         require(
             options.device != "gpu" or self.device.type != "cpu",
-            "torch finds no GPU here: install a build for yours, or leave --device out.",
+            "torch finds no GPU here: install a build for yours, or leave `device` out.",
         )
         self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and machine.can_compile(self.device))
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and machine.has_fast_bf16(self.device))
@@ -227,7 +227,7 @@ class Run:
         if state.get("recipe") != self.recipe:
             raise LimnerError(
                 f"The checkpoints in {self.folder} were made with other options than its config.toml has now, or by another version of "
-                "Limner: put the options back, or start a new run with another --out."
+                "Limner: put the options back, or start a new run with another `out`."
             )
         self._restore(state)
         logger.info("resumed at step %d", self.done)
@@ -397,7 +397,7 @@ class Run:
         if not is_number:
             raise LimnerError(
                 f"{what} is no longer a number at step {step}, so nothing of it is saved: go back to the last checkpoint with "
-                f"`limner train --resume {self.folder}`, or start again with a lower --learning-rate."
+                f"`limner train --resume {self.folder}`, or start again with a lower `learning_rate`."
             )
 
     def _tell_skipped(self) -> None:

@@ -38,7 +38,7 @@ def train(method: str, config: Any, options: Options, *, resume: bool = False) -
     """
     if os.environ.get("RANK", "0") != "0":  # of several processes (torchrun), the first one holds the folder for all
         return _train(method, config, options, resume)
-    with files.holding(options.out, f"Another Limner is training in {options.out}: wait until it is done, or name another --out."):
+    with files.holding(options.out, f"Another Limner is training in {options.out}: wait until it is done, or name another `out`."):
         return _train(method, config, options, resume)
 
 
@@ -64,7 +64,7 @@ def _train(method: str, config: Any, options: Options, resume: bool) -> Path | N
     if run.skipped:
         logger.warning("%d pictures were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
-        logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
+        logger.info("stopped at step %d; go on with: limner train `resume` %s", run.done, options.out)
         return None
     return options.out / "style.onnx"
 
@@ -73,7 +73,7 @@ def load(folder: Path) -> tuple[str, Any, Options]:
     """(method, config, options) of the run in ``folder``. Raises ``LimnerError`` where there is none."""
     path = folder / CONFIG
     if not path.is_file():
-        raise LimnerError(f"{folder} holds no run (there is no {CONFIG} in it): name the --out directory of a training.")
+        raise LimnerError(f"{folder} holds no run (there is no {CONFIG} in it): name the `out` directory of a training.")
     try:
         table = tomllib.loads(limits.read_text(path))
         module = contract.find(table["method"])
@@ -172,7 +172,7 @@ def _begin(method: str, config: Any, options: Options, resume: bool) -> None:
         return
     _check_inputs(config, options, "check the path")
     if (options.out / CONFIG).exists() or (options.out / "checkpoints").exists():
-        raise LimnerError(f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another --out.")
+        raise LimnerError(f"{options.out} already holds a run: go on with `limner train --resume {options.out}`, or name another `out`.")
     _write(method, config, options)
 
 

@@ -19,7 +19,7 @@ def has_gpu() -> bool:
 def open_style(path: Path, device: Device, precision: Precision) -> Engine:  # it computes in float32 in any case
     providers = [name for name in GPU_PROVIDERS if name in onnxruntime.get_available_providers()] if device == "gpu" else []
     if device == "gpu" and not providers:
-        raise LimnerError("ONNX Runtime finds no GPU here: pip install onnxruntime-gpu (or -directml on Windows), or leave --device out.")
+        raise LimnerError("ONNX Runtime finds no GPU here: pip install onnxruntime-gpu (or -directml on Windows), or leave `device` out.")
     try:
         session = onnxruntime.InferenceSession(path, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public base class

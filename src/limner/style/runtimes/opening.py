@@ -27,7 +27,7 @@ def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto"
     if runtime == "auto":
         runtime = "openvino" if device != "gpu" else _for_gpu(path)
     if not _installed(runtime):
-        raise LimnerError(f"The runtime {runtime} is not installed: {_PACKAGES[runtime][1]}, or leave --runtime out.")
+        raise LimnerError(f"The runtime {runtime} is not installed: {_PACKAGES[runtime][1]}, or leave `runtime` out.")
     if runtime != "torch" and not bundled.holds(path):
         cost(path)
     engine: Engine = importlib.import_module(f"limner.style.runtimes.{runtime}_engine").open_style(path, device, precision)

@@ -61,7 +61,7 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
     target = "GPU" if device == "gpu" else "CPU"
     if target == "GPU" and not any(name.startswith("GPU") for name in core().available_devices):
         raise LimnerError(
-            "No GPU was found: leave --device out to use the CPU, or install an engine that reaches yours (pip install onnxruntime-gpu)."
+            "No GPU was found: leave `device` out to use the CPU, or install an engine that reaches yours (pip install onnxruntime-gpu)."
         )
     network = read(path)
     networks = {np.dtype(np.float32): network}

@@ -24,7 +24,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as op
 
-from limner.errors import LimnerError
+from limner.errors import LimnerError, TooLargeError
 from limner.style.runtimes.contract import Array
 from limner.style.runtimes.openvino_engine import core, read, settings
 
@@ -369,7 +369,7 @@ def _sure(layer: Layer | None) -> Layer:
 
 
 def _uncuttable(path: Path, name: str) -> LimnerError:
-    return LimnerError(f"{path} has a network that cannot be applied in bands ({name}): make the picture smaller with --max-size.")
+    return TooLargeError(f"{path} has a network that cannot be applied in bands ({name}): make the picture smaller.")
 
 
 def _reach(path: Path, node: Any, above: Fraction, below: Fraction) -> tuple[Fraction, Fraction]:

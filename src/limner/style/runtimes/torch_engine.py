@@ -51,5 +51,5 @@ def _device(device: Device) -> torch.device:
     if device == "cpu" or (device == "auto" and not has_gpu()):
         return torch.device("cpu")
     if not has_gpu():
-        raise LimnerError("torch finds no GPU here: install a torch build for yours, or leave --device out.")
+        raise LimnerError("torch finds no GPU here: install a torch build for yours, or leave `device` out.")
     return torch.device("cuda" if torch.cuda.is_available() else "mps")
