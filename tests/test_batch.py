@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from limner import LimnerError
-from limner.batch import batch, planning
+from limner.batch import pipeline, planning
 from limner.pictures import manifest
 from tests.conftest import make_photo
 from tests.test_cli import Call, limner, tree
@@ -258,7 +258,7 @@ def test_results_come_in_order_and_few_pictures_wait_in_memory(slow: str) -> Non
         assert painted == -int(job.source.stem)
         count(-1)
 
-    results = list(batch.pipeline(jobs(60), read, paint, write))
+    results = list(pipeline.pipeline(jobs(60), read, paint, write))
     assert [result.job.place for result in results] == [job.place for job in jobs(60)]
     assert {result.outcome for result in results} == {"painted"}
     assert most <= 2 * (min(4, os.cpu_count() or 1) + 1) + 1
@@ -274,7 +274,7 @@ def test_what_fails_fails_alone(step: str, error: Exception) -> None:
 
         return work
 
-    results = list(batch.pipeline(jobs(5), at("read"), at("paint"), at("write")))
+    results = list(pipeline.pipeline(jobs(5), at("read"), at("paint"), at("write")))
     assert [result.outcome for result in results] == ["painted", "painted", "failed", "painted", "painted"]
     assert "2.jpg" in str(results[2].error)
 
@@ -291,7 +291,7 @@ def test_what_is_painted_when_it_is_ended_is_still_written() -> None:
         written.append(job.place)
 
     with pytest.raises(KeyboardInterrupt):
-        list(batch.pipeline(jobs(9), lambda job: None, paint, write))
+        list(pipeline.pipeline(jobs(9), lambda job: None, paint, write))
     assert sorted(written) == ["0.jpg", "1.jpg", "2.jpg"]
 
 

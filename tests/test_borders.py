@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limner"
 HEAVY = {"torch", "openvino", "onnxruntime", "ray", "pyarrow"}
 
-GROUND = "errors files limits privacy progress version"
+GROUND = "errors extras files limits parallel privacy progress version"
 # The storeys of the house, from the ground up (docs/architecture.md): who lives on one imports from those below, and from its own room.
 STOREYS = (GROUND, "pictures gallery", "blocks", "methods", "style", "batch prepare training", "cli", "__init__ __main__")
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms.split()}
@@ -158,4 +158,4 @@ def test_a_folder_is_painted_without_ray(style_file: Path, photos: Path, tmp_pat
     loaded = loaded_after(f"import contextlib, io\nfrom limner.cli import main\n{call}")
     assert (tmp_path / "out" / "limner-manifest.jsonl").is_file()
     assert "openvino" in loaded
-    assert not loaded & {"torch", "ray", "pyarrow", "limner.batch.ray_engine", "limner.batch.stores", "limner.methods", "limner.training"}
+    assert not loaded & {"torch", "ray", "pyarrow", "limner.batch.on_ray", "limner.batch.stores", "limner.methods", "limner.training"}

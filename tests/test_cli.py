@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.cli import main
+from limner.errors import LimnerError
 from tests.conftest import make_photo
 
 
@@ -276,7 +277,7 @@ def test_styles_lists_and_shows_cards(limner: Call, style_file: Path) -> None:
 def test_help_names_every_option_once(limner: Call) -> None:
     import dataclasses
 
-    from limner.batch.batch import Options
+    from limner.batch.options import Options
 
     out = limner("apply", "--help")[1]
     for field in dataclasses.fields(Options):

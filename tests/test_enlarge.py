@@ -13,7 +13,8 @@ from onnx import helper
 from PIL import Image
 
 import limner as library
-from limner.batch import batch, opening
+from limner.batch import opening
+from limner.batch.options import Options
 from limner.errors import LimnerError
 from limner.gallery import card
 from limner.pictures import image, manifest, scanlines
@@ -243,7 +244,7 @@ def test_a_big_file_goes_through_in_rows(small_style: Path, tmp_path: Path, dept
     monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))
     told: list[str] = []
     parts: list[float] = []
-    work = opening.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), batch.Options(style=str(small_style)), told.append)
+    work = opening.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), Options(style=str(small_style)), told.append)
     work.watch = parts.append
     assert [result.outcome for result in work] == ["painted"]
     assert "250 x 200 pixels, in bands: about" in told[0]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import limner
-from limner.batch import batch, opening
+from limner.batch import opening
+from limner.batch.options import Options
 from limner.blocks.unet import UNet
 from limner.cli import main
 from limner.errors import LimnerError
@@ -74,7 +75,7 @@ def test_apply_paints_with_the_tier(own_style: Path, photos: Path, tmp_path: Pat
     about = {"name": "tiny", "title": "Tiny", "method": "live", "best_short_side": 256, "tier": "live"}
     export.write(live.Generator(4, 1), about, own_style.with_name("mine.live.onnx"))
     out = tmp_path / "out"
-    ended = list(opening.open_batch([str(photos)], str(out), batch.Options(style=str(own_style), tier="live"), lambda _: None))
+    ended = list(opening.open_batch([str(photos)], str(out), Options(style=str(own_style), tier="live"), lambda _: None))
     assert [result.outcome for result in ended] == ["painted"] * 8
 
 

@@ -17,7 +17,7 @@ from limner.pictures import image, scanlines
 from limner.style import banding
 from limner.style import style as style_module
 from limner.style.runtimes import openvino_stages
-from limner.style.runtimes.openvino_stages import REACH, Stages
+from limner.style.runtimes.openvino_stages import REACH, Measured, Stages
 from limner.style.style import Style
 from limner.blocks.unet import UNet
 from limner.training import export
@@ -128,24 +128,24 @@ def test_no_band_is_empty(network: Path, height: int, monkeypatch: pytest.Monkey
     """The last one may lie wholly in the border."""
     monkeypatch.setattr(banding, "MEMORY", 64e3)
     monkeypatch.setattr(banding, "MOST", 64e3)
-    found = [len(band) for band in Style(network).bands(rows.of(image.Picture(uneven(height, 60))))]
+    found = [len(band) for band in Style(network).bands(scanlines.of(image.Picture(uneven(height, 60))))]
     assert sum(found) == height
     assert 0 not in found
 
 
 def test_only_the_end_of_memory_speaks_of_memory(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the engine is a fault, and not a reason to buy a larger machine."""
-    said = ""
+    said = [""]
 
     def fails(*_: object) -> None:
-        raise RuntimeError(said)
+        raise RuntimeError(said[0])
 
     monkeypatch.setattr(style_module, "WHOLE", 0)
     monkeypatch.setattr(Stages, "compile", fails)
-    for said in ("std::bad_alloc\nand more", "Failed to allocate memory for requested buffer of size 8", "CUDA out of memory."):
+    for said[0] in ("std::bad_alloc\nand more", "Failed to allocate memory for requested buffer of size 8", "CUDA out of memory."):
         with pytest.raises(LimnerError, match=r"60 x 70 pixels could not be painted here \(.*\): make it smaller, or use a machine"):
             Style(network)(uneven(70, 60))
-    said = "Node 7 has no kernel"
+    said[0] = "Node 7 has no kernel"
     with pytest.raises(RuntimeError, match="Node 7"):
         Style(network)(uneven(70, 60))
 
@@ -153,7 +153,7 @@ def test_only_the_end_of_memory_speaks_of_memory(network: Path, monkeypatch: pyt
 def test_bands_that_nobody_wants_any_more_end(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(banding, "MEMORY", 64e3)
     monkeypatch.setattr(banding, "MOST", 64e3)
-    bands = Style(network).bands(rows.of(image.Picture(uneven(403, 250))))
+    bands = Style(network).bands(scanlines.of(image.Picture(uneven(403, 250))))
     assert len(next(bands)) > 0
     assert [thread for thread in threading.enumerate() if "limner" in thread.name], "or this test proves nothing"
     bands.close()
@@ -171,7 +171,8 @@ def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:
         mask = sums.mask(start / scale, stop / scale, 0, 96 / scale)  # type: ignore[arg-type]
         centre = features.mean((2, 3), keepdims=True) + 1  # anything near
         left = (features - centre) * mask
-        sums.add(centre, left.mean((2, 3), keepdims=True), np.sqrt((left**2).sum((2, 3), keepdims=True)), mask, 50 / scale)  # type: ignore[arg-type]
+        found = Measured(centre, left.mean((2, 3), keepdims=True), np.sqrt((left**2).sum((2, 3), keepdims=True)))
+        sums.add(found, mask, 50 / scale)  # type: ignore[arg-type]
     factor, summand = sums.affine()
     normalised = features * factor + summand
     assert np.abs(normalised.mean((2, 3))).max() < 1e-4
@@ -272,7 +273,7 @@ def test_a_network_that_cannot_be_cut_is_said_to_be_one(tmp_path: Path) -> None:
 
 def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command's own objects, as `limner apply` uses them: never whole in memory, and the same as if it were."""
-    from limner.batch import batch, opening
+    from limner.batch import opening, options
 
     monkeypatch.setattr(style_module, "WHOLE", 40_000)
     monkeypatch.setattr(banding, "MEMORY", 64e3)
@@ -282,7 +283,7 @@ def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monke
     monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))
     told: list[str] = []
     parts: list[float] = []
-    work = opening.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), batch.Options(style=str(style_file)), told.append)
+    work = opening.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), options.Options(style=str(style_file)), told.append)
     work.watch = parts.append
     assert [result.outcome for result in work] == ["painted"]
     assert "200 x 250 pixels, in bands: about" in told[0]
@@ -292,7 +293,7 @@ def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monke
 
 
 def test_a_broken_big_file_is_one_sentence(style_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from limner.batch import batch, opening
+    from limner.batch import opening, options
 
     monkeypatch.setattr(style_module, "WHOLE", 0)
     path = tmp_path / "photo.tif"
@@ -300,7 +301,7 @@ def test_a_broken_big_file_is_one_sentence(style_file: Path, tmp_path: Path, mon
     data = bytearray(path.read_bytes())
     data[-4000:-2000] = bytes(2000)
     path.write_bytes(data)
-    work = opening.open_batch([str(path)], str(tmp_path / "out.tif"), batch.Options(style=str(style_file)), lambda _: None)
+    work = opening.open_batch([str(path)], str(tmp_path / "out.tif"), options.Options(style=str(style_file)), lambda _: None)
     (result,) = work
     assert str(result.error).startswith(f"{path} is damaged")
     assert [each.name for each in tmp_path.iterdir()] == ["photo.tif"]

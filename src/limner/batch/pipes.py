@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import IO
 
 from limner import files
-from limner.batch.batch import Options, Painter, check
+from limner.batch.options import Options, check
+from limner.batch.painter import Painter
 from limner.batch.planning import Job
 from limner.errors import require
 from limner.pictures import image
@@ -15,7 +16,7 @@ from limner.style import style
 def paint(name: str, out: str, options: Options, source: IO[bytes], sink: IO[bytes], tell: Callable[[str], None]) -> tuple[str, ...]:
     """Paint a picture from the file ``name``, or ``source`` for ``-``, to the file ``out``, or ``sink`` for ``-``.
 
-    The format is that of ``options``, of ``out``, or of the photograph. Returns what was lost, as ``limner.batch.batch.Result`` has it.
+    The format is that of ``options``, of ``out``, or of the photograph. Returns what was lost, as ``Result`` has it.
     """
     check(options)
     target = Path(f"painting.{options.format}" if options.format else "painting") if out == "-" else Path(out)
@@ -24,8 +25,8 @@ def paint(name: str, out: str, options: Options, source: IO[bytes], sink: IO[byt
     require(writable, f"{out} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {suffix!r}.")
     there = out != "-" and files.exists(target) and not options.overwrite
     require(not there, f"{out} is there already: set `overwrite` to paint it again, or name another `out`.")
-    painter = Painter(style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device), options)
-    painter.tell = tell
+    opened = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
+    painter = Painter(opened, options, tell=tell)
     if name == "-":
         piped = image.from_pipe(source, "standard input")
         photo = image.decode(piped, "standard input", max_pixels=options.max_pixels)

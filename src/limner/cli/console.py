@@ -1,6 +1,5 @@
 """What the commands say, and where."""
 
-import importlib.util
 import io
 import os
 import re
@@ -72,12 +71,6 @@ def stderr() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True)
-
-
-def need_torch(what: str = "Training") -> None:
-    packages = ("torch", "accelerate", "safetensors", "onnx", "onnxscript", "tomli_w", "psutil", "jinja2")
-    if any(importlib.util.find_spec(package) is None for package in packages):
-        raise LimnerError(f"{what} needs the extra packages of limner[train]: pip install 'limner[train]'.")
 
 
 def log_to_stderr() -> None:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from limner.batch.batch import Options
+from limner import extras
+from limner.batch.options import Options
 from limner.cli.application import SHORT_STYLE, annotate, call, renamed
-from limner.cli.console import complain, need_torch, prepare_streams, say
+from limner.cli.console import complain, prepare_streams, say
 from limner.errors import LimnerError, require
 from limner.gallery.bundled import Tier
 from limner.version import __version__
@@ -179,7 +180,7 @@ def export(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint
     checkpoint
         The one with the best held-out number, or the newest.
     """
-    need_torch()
+    extras.need("train", "Training")
     from limner.training import trainer
 
     say(str(trainer.write_style(run, out, which=checkpoint)))

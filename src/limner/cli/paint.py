@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from limner import extras
 from limner.cli.application import application, as_defaults, call, preset, take
-from limner.cli.console import log_to_stderr, need_torch, say
+from limner.cli.console import log_to_stderr, say
 
 METHOD = "gatys"
 """The one that paints where none is named."""
 
 
 def run(words: list[str]) -> int:
-    need_torch("Painting")
+    extras.need("train", "Painting")
     from limner.methods import contract
 
     app = application("limner paint")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from limner import files, limits
+from limner import extras, files, limits
 from limner.cli.application import application, as_defaults, call, preset, take
-from limner.cli.console import log_to_stderr, need_torch, say
+from limner.cli.console import log_to_stderr, say
 from limner.errors import LimnerError
 from limner.methods import contract
 
@@ -47,7 +47,7 @@ def _application(words: list[str]) -> tuple[App, list[str]]:
     for method in contract.names():
         name = contract.shown(method)
         if name == chosen:  # only the chosen one is imported: it brings torch along
-            need_torch()
+            extras.need("train", "Training")
             module = contract.find(method)
             if chosen_preset is not None:
                 defaults = {**defaults, **preset(module, chosen_preset)}
@@ -87,7 +87,7 @@ def _train(method: str, config: Any, options: Any, *, resume: bool = False) -> i
 
 
 def _resume(folder: Path) -> int:
-    need_torch()
+    extras.need("train", "Training")
     if (folder / "config.toml").is_file() and os.environ.get("RANK", "0") == "0":
         # At once, before torch is imported: of two that are started together, the first one trains.
         with files.holding(folder, f"Another Limner is training in {folder}: wait until it is done."):

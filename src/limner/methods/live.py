@@ -245,7 +245,7 @@ def train(config: Config, run: Run) -> None:
     teacher = run.place(load_teacher(config.teacher))
     student = build(config)
     if config.start is not None:
-        student.start_from(gallery.find(config.start))
+        student.start_from(bundled.find(config.start))
     student = run.place(student)
     style_loss = StyleLoss(config, run) if has_norm(student) else None
     highest, most = (4e-3, 5.0) if style_loss is not None else (1.5e-3, 1.0)

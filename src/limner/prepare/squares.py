@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from limner.errors import LimnerError, require
+from limner.parallel import in_order
 from limner.pictures.duplicates import Hashes, difference_hash
 from limner.pictures.sources import Source, open_source, without_suffix
 from limner.prepare import parts
@@ -220,17 +220,11 @@ def _record(result: _Result, part: Part, hashes: Hashes, add: parts.Add) -> None
 
 
 def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None) -> Generator[_Result, None, None]:
-    """`work` over all items in threads: results in the order of the items, only a few of them waiting in memory."""
+    """`work` over all items in threads, of which the results do not depend."""
     threads = workers or os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[_Result]] = deque()
     try:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        yield from in_order(pool, work, ((item,) for item in items), ahead=2 * threads)
     finally:
         pool.shutdown(cancel_futures=True)
 

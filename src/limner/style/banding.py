@@ -11,24 +11,24 @@ import os
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import TooLargeError, require
+from limner.parallel import in_order
 
 if TYPE_CHECKING:
-    from limner.style.runtimes.openvino_stages import Layer, Norm, Run, Stage, Stages
+    from limner.style.runtimes.openvino_stages import Layer, Measured, Norm, Run, Stage, Stages, Value
 
 Array = NDArray[np.float32]
-Result = TypeVar("Result")
 Rows = Callable[[int, int], Array]
 """Rows of the photograph from one number to another, float32 1 x 3 x rows x W in [0, 1]."""
 
@@ -91,7 +91,7 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
             f"{free / 1e9:.1f} GB: name a folder with more room in the environment variable TMPDIR, or make it smaller."
         )
     whole, width = frame.whole
-    kept: dict[str, _Kept] = {}
+    kept: dict[Value, _Kept] = {}
     statistics: dict[str, tuple[Array, Array]] = {}
     costs = [1.0 + (stage.bytes_each > 100) * 3 for stage in stages.stages]
 
@@ -107,18 +107,18 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
             step = _Step(stage, runs.popleft().result(), frame, kept, statistics, writes, sums)
             runs.extend(workers.submit(compile, later) for later in stages.stages[number + 1 : number + 2])  # while this one runs
             seen = (frame.rows(photo, band.first, band.first + band.rows) if stage.reads_picture else None for band in cut)
-            gone = _in_order(workers, stages.streams, step, zip(cut, seen, strict=True))
+            gone = in_order(workers, step, zip(cut, seen, strict=True), ahead=stages.streams)
             for band, (measured, painted) in zip(cut, gone, strict=True):
-                for each, found in zip(sums, measured, strict=True):
-                    each.add(*found, width)
+                for each in sums:
+                    each.add(*measured[each.norm.name], width)
                 if painted is not None:
                     yield painted
                 tell((sum(costs[:number]) + costs[number] * band.stop / whole) / sum(costs))
             statistics |= {each.norm.name: each.affine() for each in sums}
-            kept |= {layer.layer.name: layer for layer in writes}
+            kept |= {layer.layer.value: layer for layer in writes}
             wanted = _wanted_after(stages, number)
-            for name in [name for name in kept if name not in wanted]:
-                kept.pop(name).close()
+            for value in [value for value in kept if value not in wanted]:
+                kept.pop(value).close()
 
 
 @dataclass(frozen=True)
@@ -128,50 +128,39 @@ class _Step:
     stage: "Stage"
     run: "Run"
     frame: Frame
-    kept: dict[str, "_Kept"]
+    kept: dict["Value", "_Kept"]
     statistics: dict[str, tuple[Array, Array]]
     writes: list["_Kept"]
     sums: list["_Sums"]
 
-    def __call__(self, band: Band, picture: Array | None) -> tuple[list[tuple[Array, Array, Array, Array]], Array | None]:
-        """What the band tells of each norm (see ``_Sums.add``), and the stylized rows, where there are any."""
+    def __call__(self, band: Band, picture: Array | None) -> "tuple[dict[str, tuple[Measured, Array]], Array | None]":
+        """What the band tells of each norm, by name, with the mask of the rows that count; and the stylized rows, where there are any."""
         start, stop, first, rows = band
-        reads = [self.kept[layer.name].read(first, first + rows) for layer in self.stage.reads]
+        reads = [self.kept[layer.value].read(first, first + rows) for layer in self.stage.reads]
         masks = [each.mask(start, stop, first, rows) for each in self.sums]
         found = self.run(picture, reads, self.statistics, masks, first)
         for layer in self.writes:
-            layer.write(found.pop(0), first, start, stop)
-        measured = [(found.pop(0).copy(), found.pop(0).copy(), found.pop(0).copy(), mask) for mask in masks]
+            layer.write(found.written[layer.layer.value], first, start, stop)
+        measured = {each.norm.name: (found.measured[each.norm.name], mask) for each, mask in zip(self.sums, masks, strict=True)}
         border, height, width = self.frame.border, self.frame.height, self.frame.width
         top, bottom = max(start, border), min(stop, border + height)
-        if not self.stage.last or top >= bottom:  # a band of nothing but border
+        if found.stylized is None or top >= bottom:  # a band of nothing but border
             return measured, None
-        return measured, found[0][:, :, top - first : bottom - first, border : border + width].copy()
+        return measured, found.stylized[:, :, top - first : bottom - first, border : border + width].copy()
 
 
-def _in_order(workers: ThreadPoolExecutor, count: int, work: Callable[..., Result], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-    """``work(*job)`` for each, results in the order of ``jobs``; only a few are under way or wait, so that memory does not grow."""
-    waiting: deque[Future[Result]] = deque()
-    for job in jobs:
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-        waiting.append(workers.submit(work, *job))
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _wanted_after(stages: "Stages", number: int) -> set[str]:
-    return {layer.name for later in stages.stages[number + 1 :] for layer in later.reads}
+def _wanted_after(stages: "Stages", number: int) -> "set[Value]":
+    return {layer.value for later in stages.stages[number + 1 :] for layer in later.reads}
 
 
 def disk(stages: "Stages", frame: Frame) -> float:
     """Bytes that the temporary files take, where they take most."""
-    sizes: dict[str, float] = {}
+    sizes: dict[Value, float] = {}
     most, pixels = 0.0, math.prod(frame.whole)
     for number, stage in enumerate(stages.stages):
-        sizes |= {layer.name: float(layer.channels * layer.scale**2) * 2 * pixels for layer in stage.writes}
+        sizes |= {layer.value: float(layer.channels * layer.scale**2) * 2 * pixels for layer in stage.writes}
         most = max(most, sum(sizes.values()))
-        sizes = {name: size for name, size in sizes.items() if name in _wanted_after(stages, number)}
+        sizes = {value: size for value, size in sizes.items() if value in _wanted_after(stages, number)}
     return most
 
 
@@ -219,11 +208,11 @@ class _Sums:
         mask[:, :, int((start - first) * scale) : int((stop - first) * scale)] = 1
         return mask
 
-    def add(self, centre: Array, left: Array, length: Array, mask: Array, width: int) -> None:
+    def add(self, found: "Measured", mask: Array, width: int) -> None:
         """What a band gave."""
         rows, more = int(mask.sum()), mask.size / mask.sum()
-        left, pixels = left.astype(np.float64) * more, rows * int(width * self.norm.layer.scale)
-        mean, squares = centre + left, length.astype(np.float64) ** 2 / pixels - left**2
+        left, pixels = found.left.astype(np.float64) * more, rows * int(width * self.norm.layer.scale)
+        mean, squares = found.centre + left, found.length.astype(np.float64) ** 2 / pixels - left**2
         share, apart = rows / (self.rows + rows), mean - self.mean
         self.squares += share * (squares - self.squares) + share * (1 - share) * apart**2
         self.mean += share * apart

@@ -5,7 +5,6 @@ Instance norm stays in float: it divides by a deviation of the very picture at h
 """
 
 import contextlib
-import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import files, privacy
+from limner import extras, files, privacy
 from limner.errors import LimnerError, require
 from limner.gallery import bundled, card
 from limner.pictures.sources import Source, open_source
@@ -69,8 +68,7 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
 
     Raises ``LimnerError`` where that is further than ``options.tolerance``, and then writes nothing.
     """
-    if any(importlib.util.find_spec(package) is None for package in ("nncf", "onnx", "onnxruntime")):
-        raise LimnerError("Quantizing needs the extra packages of limner[int8]: pip install 'limner[int8]'.")
+    extras.need("int8", "Quantizing")
     require(out.suffix == ".onnx", f"A style file ends in .onnx, which {out} does not: give it that ending.")
     files.check_place(out)
     path = bundled.find(style)

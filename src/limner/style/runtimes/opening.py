@@ -1,11 +1,11 @@
 """Engines that run a style file. Each module offers ``open_style(path, device, precision)``; it is imported only when it is chosen."""
 
 import importlib
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 
+from limner import extras
 from limner.errors import LimnerError
 from limner.gallery import bundled, card
 from limner.style.runtimes.contract import Device, Engine, Image, Precision, Runtime, check_range
@@ -52,7 +52,7 @@ def cost(path: Path) -> float:
 
 
 def _installed(runtime: Runtime) -> bool:
-    return all(importlib.util.find_spec(package) is not None for package in _PACKAGES[runtime][0])
+    return extras.installed(*_PACKAGES[runtime][0])
 
 
 def _for_gpu(path: Path) -> Runtime:

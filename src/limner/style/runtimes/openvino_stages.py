@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -48,14 +48,26 @@ ELEMENTWISE = frozenset([
 # fmt: on
 
 
+class Value(NamedTuple):
+    """What an operation gives, by which it is known in every copy of a network."""
+
+    node: str
+    port: int
+
+
 @dataclass(frozen=True)
 class Layer:
     """What lies between stages: features, float16 1 x ``channels`` x H x W."""
 
-    name: str
+    value: Value
     channels: int
     scale: Fraction
     """Its height as a part of the picture's, and its width as well."""
+
+    @property
+    def values(self) -> float:
+        """For each pixel of the picture."""
+        return float(self.channels * self.scale**2)
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,132 @@ class Stage:
     """Gives the stylized picture."""
 
 
-Run = Callable[[Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Array, Array]], Sequence[Array], int], list[NDArray[Any]]]
+class Measured(NamedTuple):
+    """What a band tells of a norm, float32 1 x C x 1 x 1 each."""
+
+    centre: Array
+    """A number near the mean."""
+    left: Array
+    """The mean of what is left when that is taken off, with zeros where rows do not count."""
+    length: Array
+    """The root of the sum of its squares."""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What a stage makes of a band. The next band of the same thread overwrites what is written and stylized."""
+
+    written: dict[Value, NDArray[np.float16]]
+    """Each of the stage's ``writes``."""
+    measured: dict[str, Measured]
+    """Of each of the stage's ``measures``, by name."""
+    stylized: Array | None
+    """The picture, float32 1 x 3 x rows x W, if it is the last stage."""
+
+
+Run = Callable[[Array | None, Sequence[NDArray[np.float16]], dict[str, tuple[Array, Array]], Sequence[Array], int], Painted]
+
+
+class _Graph:
+    """A network for pictures of one size: its operations in order, and for each value the stage that gives it, its ``level``."""
+
+    def __init__(self, path: Path, model: Any, side: int) -> None:
+        self._path = path
+        self._picture = _value(model.inputs[0].get_node().output(0))
+        self._result = _value(model.outputs[0].get_node().input_value(0))
+        self._order = [node for node in model.get_ordered_ops() if node.get_type_name() not in ("Parameter", "Constant", "Result")]
+        self.layers = {self._picture: Layer(self._picture, 3, Fraction(1))}
+        """Features of the picture's form."""
+        self._level = {self._picture: 0}
+        self._find_levels(side)
+        self._norms = {node.get_friendly_name(): self._norm(node) for node in self._order if node.get_type_name() == "MVN"}
+        self._kept = {value: self._level[value] for node in self._order for output in node.outputs() if (value := self._to_keep(output))}
+
+    def _find_levels(self, side: int) -> None:
+        """A stage ends where a norm begins, and where it would see too far."""
+        reach, widest = {self._picture: 0.0}, {self._picture: 3.0}  # both since the last cut
+        for node in self._order:
+            seen = [value for value in map(_value, node.input_values()) if value in self._level]
+            if not seen or node.get_type_name() == "ShapeOf":
+                continue
+            outputs = [_value(output) for output in node.outputs()]
+            self.layers |= {value: layer for value, output in zip(outputs, node.outputs(), strict=True) if (layer := _layer(output, side))}
+            level = max(self._level[value] for value in seen)
+            newest = [value for value in seen if self._level[value] == level]
+            far = max(reach[value] for value in newest)
+            wide = max(*(self._values(value) for value in (*seen, outputs[0])), *(widest[value] for value in newest))
+            more = _more(node, self.layers.get(seen[0]))
+            too_far = far > 0 and more > 0 and far + more > REACH / wide and all(self._is_small(value) for value in seen)
+            if node.get_type_name() == "MVN" or too_far:
+                level, far, wide = level + 1, 0.0, self._values(outputs[0])
+            for value in outputs:
+                self._level[value], reach[value], widest[value] = level, far + more, wide
+
+    def _values(self, value: Value) -> float:
+        """For each pixel of the picture."""
+        return self.layers[value].values if value in self.layers else 0.0
+
+    def _is_small(self, value: Value) -> bool:
+        """Whether a layer takes little enough to be kept."""
+        return value in self.layers and self.layers[value].values * 2 <= KEPT
+
+    def stages(self, multiple: int) -> list[Stage]:
+        """The network in stages, for bands whose sides are multiples of ``multiple``."""
+        return [self._stage(number, multiple) for number in range(self._level[self._result] + 1)]
+
+    def _norm(self, node: Any) -> Norm:
+        layer = self.layers.get(_value(node.input_value(0)))
+        if layer is None or sorted(np.ravel(node.input_value(1).get_node().get_data()) % 4) != [2, 3]:
+            raise _uncuttable(self._path, "MVN")
+        return Norm(node.get_friendly_name(), layer, float(node.get_attributes()["eps"]))
+
+    def _to_keep(self, output: Any) -> Value | None:
+        """What later stages read, where it is small enough."""
+        own = _value(output)
+        if not self._is_small(own):
+            return None
+        users = [_value(value) for each in output.get_target_inputs() for value in each.get_node().outputs()]
+        later = any(self._level.get(user, 0) > self._level[own] for user in users)
+        return own if later else None
+
+    def _stage(self, number: int, multiple: int) -> Stage:
+        writes = [value for value, level in self._kept.items() if level == number]
+        measures = [norm for norm in self._norms.values() if self._level[norm.layer.value] == number]
+        last = number == self._level[self._result]
+        ends = [*writes, *(norm.layer.value for norm in measures), *([self._result] if last else [])]
+        known = {value for value, level in self._kept.items() if level < number}
+        stage = Stage(number, writes=[self.layers[value] for value in writes], measures=measures, last=last)
+        needed = self._walk_back(stage, ends, known)
+        stage.reads = [self.layers[value] for value in needed if value in known]
+        stage.reads_picture = self._picture in needed
+        reaches = [(needed[layer.value], layer.scale) for layer in stage.reads]
+        reaches += [(needed[self._picture], Fraction(1))] if stage.reads_picture else []
+        rows = [[math.ceil(max(each[side], Fraction(0)) / scale) for each, scale in reaches] for side in (0, 1)]
+        stage.above, stage.below = (-(-max(side) // multiple) * multiple for side in rows)
+        return stage
+
+    def _walk_back(self, stage: Stage, ends: Iterable[Value], known: set[Value]) -> dict[Value, tuple[Fraction, Fraction]]:
+        """What the stage needs, and how many rows above and below a band: from its results back to what is ``known`` already."""
+        needed = dict.fromkeys(ends, (Fraction(0), Fraction(0)))
+        widest = Fraction(3)
+        for node in reversed(self._order):
+            values = [_value(output) for output in node.outputs()]
+            wanted = [needed[value] for value in values if value in needed]
+            if not wanted or known.issuperset(values):
+                continue
+            above, below = max(each[0] for each in wanted), max(each[1] for each in wanted)
+            if node.get_type_name() == "MVN":
+                stage.norms.append(self._norms[node.get_friendly_name()])
+            if layer := self.layers.get(values[0]):
+                widest = max(widest, layer.channels * layer.scale**2)
+            for value in map(_value, node.input_values()):
+                if value != self._picture and value not in self._level:
+                    continue  # weights, and what is computed of shapes
+                reach = _reach(self._path, node, above, below)
+                before = needed.get(value, reach)
+                needed[value] = (max(before[0], reach[0]), max(before[1], reach[1]))
+        stage.bytes_each = float(widest) * 4 * 4
+        return needed
 
 
 class Stages:
@@ -103,114 +240,15 @@ class Stages:
         self._network = read(path)
         _name_squares(self._network, self._static())
         self._canvases = _canvases(self._network)
-        self._analyse(self._static(), SIDE)
+        graph = _Graph(path, self._static(), SIDE)
+        self.multiple = math.lcm(*(layer.scale.denominator for layer in graph.layers.values()))
+        self.stages = graph.stages(self.multiple)
 
     def _static(self) -> Any:
         """A copy for pictures of one size, where all shapes are known."""
         model = self._network.clone()  # which keeps the names of its nodes
         model.reshape([1, 3, SIDE, SIDE])
         return model
-
-    def _analyse(self, model: Any, side: int) -> None:
-        picture = model.inputs[0].get_node()
-        level: dict[str, int] = {}
-        layers: dict[str, Layer | None] = {}
-        reach: dict[str, float] = {}
-        widest: dict[str, float] = {}  # both since the last cut
-        order = [node for node in model.get_ordered_ops() if node.get_type_name() not in ("Parameter", "Constant", "Result")]
-        source = _key(picture.output(0))
-        level[source], reach[source], widest[source], layers[source] = 0, 0.0, 3.0, Layer(source, 3, Fraction(1))
-        for node in order:
-            inputs = [level[_key(value)] for value in node.input_values() if _key(value) in level]
-            if not inputs or node.get_type_name() == "ShapeOf":
-                continue
-            for output in node.outputs():
-                layers[_key(output)] = _layer(output, side)
-            at, seen = max(inputs), [_key(value) for value in node.input_values() if _key(value) in level]
-            far = max(reach[key] for key in seen if level[key] == at)
-            wide = max(_values(layers.get(key)) for key in (*seen, _key(node.output(0))))
-            wide = max(wide, *(widest[key] for key in seen if level[key] == at))
-            more = _more(node, layers.get(seen[0]))
-            if node.get_type_name() == "MVN" or (
-                far > 0 and far + more > REACH / wide and all(_is_kept(layers.get(key)) for key in seen) and more > 0
-            ):
-                at, far, wide = at + 1, 0.0, _values(layers.get(_key(node.output(0))))
-            for output in node.outputs():
-                level[_key(output)], reach[_key(output)], widest[_key(output)] = at, far + more, wide
-        self.multiple = math.lcm(*(found.scale.denominator for found in layers.values() if found is not None))
-        result = model.outputs[0].get_node().input_value(0)
-        count = level[_key(result)] + 1
-        kept = {}
-        for node in order:
-            for output in node.outputs():
-                found = layers.get(_key(output))
-                later = any(
-                    level.get(_key(value), 0) > level[_key(output)]
-                    for each in output.get_target_inputs()
-                    for value in each.get_node().outputs()
-                    if _key(output) in level
-                )
-                if later and _is_kept(found):
-                    kept[_key(output)] = level[_key(output)]
-        norms = {}
-        for node in order:
-            if node.get_type_name() == "MVN":
-                source = node.input_value(0)
-                found = layers[_key(source)]
-                if found is None or sorted(np.ravel(node.input_value(1).get_node().get_data()) % 4) != [2, 3]:
-                    raise _uncuttable(self.path, "MVN")
-                norms[node.get_friendly_name()] = (Norm(node.get_friendly_name(), found, float(node.get_attributes()["eps"])), source)
-        self.stages = []
-        for number in range(count):
-            writes = [key for key, at in kept.items() if at == number]
-            measures = [(norm, source) for norm, source in norms.values() if level[_key(source)] == number]
-            ends = [*writes, *(_key(source) for _, source in measures)]
-            ends += [_key(result)] if number == count - 1 else []
-            stage = Stage(number, writes=[_sure(layers[key]) for key in writes], last=number == count - 1)
-            stage.measures = [norm for norm, _ in measures]
-            self._walk_back(stage, order, ends, {key for key, at in kept.items() if at < number}, layers, norms, _key(picture.output(0)))
-            self.stages.append(stage)
-
-    def _walk_back(
-        self,
-        stage: Stage,
-        order: Sequence[Any],
-        ends: Iterable[str],
-        known: set[str],
-        layers: dict[str, Layer | None],
-        norms: dict[str, tuple[Norm, Any]],
-        picture: str,
-    ) -> None:
-        """What the stage reads, and how far: from its results back to what is there already."""
-        needed: dict[str, tuple[Fraction, Fraction]] = dict.fromkeys(ends, (Fraction(0), Fraction(0)))
-        widest = Fraction(3)
-        for node in reversed(order):
-            name = node.get_type_name()
-            wanted = [needed[_key(output)] for output in node.outputs() if _key(output) in needed]
-            if not wanted or all(_key(output) in known for output in node.outputs()):
-                continue
-            above, below = max(each[0] for each in wanted), max(each[1] for each in wanted)
-            if name == "MVN":
-                stage.norms.append(norms[node.get_friendly_name()][0])
-            found = layers.get(_key(node.output(0)))
-            if found is not None:
-                widest = max(widest, found.channels * found.scale**2)
-            for value in node.input_values():
-                key = _key(value)
-                if key != picture and key not in layers:
-                    continue  # weights, and what is computed of shapes
-                reach = _reach(self.path, node, above, below)
-                before = needed.get(key, reach)
-                needed[key] = (max(before[0], reach[0]), max(before[1], reach[1]))
-        used = [key for key in needed if key in known]
-        stage.reads = [_sure(layers[key]) for key in used]
-        stage.reads_picture = picture in needed
-        reaches = [(needed[key], _sure(layers[key]).scale) for key in used] + (
-            [(needed[picture], Fraction(1))] if stage.reads_picture else []
-        )
-        rows = [[math.ceil(max(each[side], Fraction(0)) / scale) for each, scale in reaches] for side in (0, 1)]
-        stage.above, stage.below = (-(-max(side) // self.multiple) * self.multiple for side in rows)
-        stage.bytes_each = float(widest) * 4 * 4
 
     def compile(self, stage: Stage, rows: int, width: int) -> Run:
         """For bands of ``rows`` x ``width`` pixels of the picture. Called with
@@ -220,9 +258,7 @@ class Stages:
         - for each of ``stage.measures`` a mask, float32 1 x 1 x H x 1, of the rows that count;
         - the number of the band's first row, for what the network repeats over the picture: a canvas;
 
-        it returns ``stage.writes``, float16; of each of ``stage.measures`` a number near its mean, the mean of what is left when that is
-        taken off, with zeros where rows do not count, and the root of the sum of its squares; then the stylized band, float32, if it is the
-        last stage. The arrays are overwritten by the next band of the same thread; ``streams`` threads may run bands at a time.
+        it returns what is ``Painted``. ``streams`` threads may run bands at a time.
         """
         model = self._network.clone()
         nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops()}
@@ -234,12 +270,12 @@ class Stages:
 
         if stage.reads_picture:
             parameters.append(model.inputs[0].get_node())
-        ends = {layer.name: _output(nodes, layer.name) for layer in stage.writes}
-        ends |= {norm.layer.name: _output(nodes, norm.layer.name) for norm in stage.measures}
+        layers = [*stage.writes, *(norm.layer for norm in stage.measures)]
+        ends = {layer.value: nodes[layer.value.node].output(layer.value.port) for layer in layers}
         result = model.outputs[0].get_node().input_value(0)
         for layer in stage.reads:
             source = parameter(_shape(layer, rows, width), np.float16)
-            _output(nodes, layer.name).replace(op.convert(source, "f32").output(0))
+            nodes[layer.value.node].output(layer.value.port).replace(op.convert(source, "f32").output(0))
         for norm in stage.norms:
             node = nodes[norm.name]
             factor, summand = (parameter([1, norm.layer.channels, 1, 1]) for _ in range(2))
@@ -247,12 +283,12 @@ class Stages:
         canvases = [] if not stage.reads_picture else list(self._canvases.items())
         for name, canvas in canvases:
             nodes[name].input(0).replace_source_output(parameter(canvas.shape).output(0))
-        results = [op.result(op.convert(ends[layer.name], "f16")) for layer in stage.writes]
+        results = [op.result(op.convert(ends[layer.value], "f16")) for layer in stage.writes]
         everywhere = op.constant(np.array([2, 3], np.int64))
         for norm in stage.measures:
             mask = parameter([1, 1, _shape(norm.layer, rows, width)[2], 1])
-            centre = op.reduce_mean(ends[norm.layer.name], everywhere, keep_dims=True)
-            apart = op.multiply(op.subtract(ends[norm.layer.name], centre), mask)
+            centre = op.reduce_mean(ends[norm.layer.value], everywhere, keep_dims=True)
+            apart = op.multiply(op.subtract(ends[norm.layer.value], centre), mask)
             results.append(op.result(centre))
             results.append(op.result(op.reduce_mean(apart, everywhere, keep_dims=True)))
             results.append(op.result(op.reduce_l2(apart, everywhere, keep_dims=True)))
@@ -270,7 +306,7 @@ class Stages:
             statistics: dict[str, tuple[Array, Array]],
             masks: Sequence[Array],
             first: int,
-        ) -> list[NDArray[Any]]:
+        ) -> Painted:
             inputs: list[Any] = [picture] if stage.reads_picture else []
             inputs += [
                 *reads,
@@ -281,7 +317,10 @@ class Stages:
             if not hasattr(mine, "request"):
                 mine.request = compiled.create_infer_request()
             mine.request.infer(dict(enumerate(inputs)), share_inputs=True)
-            return [mine.request.get_output_tensor(number).data for number in range(len(results))]
+            found = iter([mine.request.get_output_tensor(number).data for number in range(len(results))])
+            written = {layer.value: next(found) for layer in stage.writes}
+            measured = {norm.name: Measured(*(next(found).copy() for _ in Measured._fields)) for norm in stage.measures}
+            return Painted(written, measured, next(found) if stage.last else None)
 
         return run
 
@@ -318,13 +357,8 @@ def _constants(value: Any) -> Any:
     return np.ravel(node.get_data()) if node.get_type_name() == "Constant" else ()
 
 
-def _key(output: Any) -> str:
-    return f"{output.get_node().get_friendly_name()}:{output.get_index()}"
-
-
-def _output(nodes: dict[str, Any], key: str) -> Any:
-    name, _, index = key.rpartition(":")
-    return nodes[name].output(int(index))
+def _value(output: Any) -> Value:
+    return Value(output.get_node().get_friendly_name(), output.get_index())
 
 
 def _layer(output: Any, side: int) -> Layer | None:
@@ -334,21 +368,11 @@ def _layer(output: Any, side: int) -> Layer | None:
         return None
     _, channels, height, width = shape.to_shape()
     scale = Fraction(height, side)
-    return Layer(_key(output), channels, scale) if height == width and height > 8 and scale.denominator <= 32 else None
+    return Layer(_value(output), channels, scale) if height == width and height > 8 and scale.denominator <= 32 else None
 
 
 def _shape(layer: Layer, rows: int, width: int) -> list[int]:
     return [1, layer.channels, int(rows * layer.scale), int(width * layer.scale)]
-
-
-def _values(layer: Layer | None) -> float:
-    """For each pixel of the picture."""
-    return float(layer.channels * layer.scale**2) if layer is not None else 0.0
-
-
-def _is_kept(layer: Layer | None) -> bool:
-    """Whether a layer takes little enough to be kept."""
-    return layer is not None and _values(layer) * 2 <= KEPT
 
 
 def _more(node: Any, seen: Layer | None) -> float:
@@ -361,11 +385,6 @@ def _more(node: Any, seen: Layer | None) -> float:
     if name == "Interpolate" and attributes["mode"] != "nearest":
         return float(1 / (seen.scale if seen else 1))
     return 0.0
-
-
-def _sure(layer: Layer | None) -> Layer:
-    assert layer is not None
-    return layer
 
 
 def _uncuttable(path: Path, name: str) -> LimnerError:
