@@ -76,7 +76,7 @@ def _gram_distance(vgg: Path, picture: Path, painting: Path) -> float:
     ours = torch.from_numpy(image.to_float(image.read(picture).pixels))
     theirs = torch.from_numpy(image.to_float(image.read(painting).pixels))
     with torch.no_grad():
-        seen, wanted = eyes(ours), eyes(gatys.resized(theirs, gatys.fitted(*theirs.shape[-2:], max(ours.shape[-2:]))))
+        seen, wanted = eyes(ours), eyes(gatys.resized(theirs, gatys.fitted(*theirs.shape[-2:], max(ours.shape[-2:]))))  # type: ignore[call-arg]
         return sum(gatys.Gram(gatys.moments(wanted[layer]))(gatys.moments(seen[layer])).item() for layer in LAYERS) / len(LAYERS)
 
 

@@ -590,7 +590,7 @@ def test_jpeg_has_full_colour_resolution_and_obeys_quality(tmp_path: Path) -> No
     picture = Picture(noise(64, 64))
     write(picture, tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as image:
-        assert image.layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]
+        assert image.layer == [(1, 1, 1, 0), (2, 1, 1, 1), (3, 1, 1, 1)]  # type: ignore[attr-defined]
         assert "progressive" not in image.info
     write(picture, tmp_path / "b.jpg", quality=40)
     assert (tmp_path / "b.jpg").stat().st_size < 0.6 * (tmp_path / "a.jpg").stat().st_size

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 import limner
+from limner.blocks.network import StyleNetwork
 from limner.cli import main
 from limner.errors import LimnerError
 from limner.gallery import bundled, card
-from limner.methods import fast_style
 from limner.pictures import image
 from limner.style import quantize
 from limner.style.runtimes import contract, opening
@@ -115,7 +115,7 @@ def test_bad_input_is_one_sentence(own_style: Path, quantized: Path, photos: Pat
 def test_distance_by_hand(tmp_path: Path) -> None:
     """Of two networks of which one paints everything lighter by a tenth."""
 
-    class Lighter(fast_style.StyleNetwork):
+    class Lighter(StyleNetwork):
         arguments: ClassVar[dict[str, int]] = {}
         multiple_of, min_side, receptive_field = 1, 1, 1
 

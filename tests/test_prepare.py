@@ -18,7 +18,7 @@ from PIL import Image
 from limner.errors import LimnerError
 from limner.pictures.duplicates import difference_hash
 from limner.pictures.sources import open_source
-from limner.prepare import squares
+from limner.prepare import parts, squares
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.test_cli import Call, check_refused, tree
@@ -68,7 +68,7 @@ def test_crops_drop_near_duplicates_and_tell_of_bad_files(many: Path, tmp_path: 
     assert [sentence.split(" is ")[0] for sentence in done.bad] == [str(many / "050-bad.jpg"), str(many / "150-bad.jpg")]
     source = open_source(tmp_path / "set")
     assert len(source) == 200
-    lines = [json.loads(line) for line in (tmp_path / "set" / squares.parts.MANIFEST).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "set" / parts.MANIFEST).read_text().splitlines()]
     taken = {name: key for line in lines[1:] for name, (key, _) in line["taken"].items()}
     assert lines[0]["size"] == 32
     assert str(many.parent) not in json.dumps(lines[0])
@@ -177,13 +177,13 @@ squares.{kind}([Path({str(many)!r})], squares.{type(asked).__name__}{repr(asked)
 """
     process = subprocess.Popen([sys.executable, "-c", program])
     folder = tmp_path / "killed" / ("set.npz.parts" if kind == "npz" else "set")
-    while not (folder / squares.parts.MANIFEST).exists() or (folder / squares.parts.MANIFEST).read_bytes().count(b"\n") < 2:
+    while not (folder / parts.MANIFEST).exists() or (folder / parts.MANIFEST).read_bytes().count(b"\n") < 2:
         assert process.poll() is None
         time.sleep(0.002)
     time.sleep(0.15 * np.random.default_rng().random())
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with (folder / squares.parts.MANIFEST).open("a") as manifest:
+    with (folder / parts.MANIFEST).open("a") as manifest:
         manifest.write('{"array": "ima')  # as if killed in the middle of a line
     (folder / f".{'0' * 16}.tmp").write_bytes(b"left behind")
     make([many], asked)
@@ -203,7 +203,7 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(many: Path, tmp_path: Pa
     with pytest.raises(LimnerError, match="other prepare, per_shard"):
         squares.shards([many], options("shards", out))
     assert tree(out) == before
-    (out / squares.parts.MANIFEST).write_text("a letter\n")
+    (out / parts.MANIFEST).write_text("a letter\n")
     with pytest.raises(LimnerError, match="damaged"):
         squares.crops([many], options("crops", out))
 
@@ -236,7 +236,7 @@ def test_an_npz_is_joined_in_little_memory(tmp_path: Path) -> None:
     for n in range(4):
         (folder / f"images-{n:05}.raw").write_bytes(bytes([n]) * (20 * 256 * 256 * 3))
     tracemalloc.start()
-    squares.parts.join(tmp_path / "set.npz", folder, {"images": 80}, 256)
+    parts.join(tmp_path / "set.npz", folder, {"images": 80}, 256)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e6  # of 16 MB
@@ -252,7 +252,7 @@ def test_films_are_taken_too(tmp_path: Path, limner: Call) -> None:
     code, said, errors = limner("prepare", "crops", tmp_path / "clip.mp4", "-o", tmp_path / "set", "--every", 2, "--distance", -1)
     assert (code, errors) == (0, "")
     assert "3 pictures written" in said
-    brightness = [float(picture.mean()) for picture in open_source(tmp_path / "set")]
+    brightness = [float(picture.mean()) for picture in open_source(tmp_path / "set")]  # type: ignore[attr-defined]
     assert np.allclose(brightness, [8, 88, 168], atol=3)
 
 

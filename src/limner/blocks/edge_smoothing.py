@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.colour import LUMA
+
 Pixels: TypeAlias = NDArray[np.uint8]
 Plane: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -39,7 +41,7 @@ def edge_smoothed(
 
 def luma(pixels: Pixels) -> Plane:
     """float32 HW in [0, 255] of uint8 HWC RGB."""
-    return np.asarray(pixels @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
+    return np.asarray(pixels @ np.array(LUMA, np.float32), np.float32)
 
 
 def canny(grey: Plane, low: float, high: float) -> Mask:

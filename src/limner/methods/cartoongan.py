@@ -43,6 +43,7 @@ from limner.blocks.edge_smoothing import Blur, edge_smoothed
 from limner.blocks.measures import LAYER, DrawingDistance
 from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import UNet
+from limner.colour import LUMA
 from limner.errors import require
 from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
@@ -318,7 +319,7 @@ def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
 
 def grey_weights(batch: int, device: torch.device) -> Tensor:
     """Shares of red, green and blue in a grey picture, drawn anew around those of luma: N x 3 x 1 x 1, of sum 1."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=device) + 0.2 * torch.rand(batch, 3, device=device) - 0.1
+    weights = torch.tensor(LUMA, device=device) + 0.2 * torch.rand(batch, 3, device=device) - 0.1
     return (weights / weights.sum(1, keepdim=True))[..., None, None]
 
 

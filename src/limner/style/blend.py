@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from limner import colour
+
 Array = NDArray[np.float32]
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of R, G and B in luma (ITU-R BT.601)."""
+LUMA = np.array(colour.LUMA, np.float32)
 
 STROKES = 1.2
 """Contrast of strokes over the photograph's own colours: a little more than in the painting, where colour helps them to be seen."""
