@@ -42,7 +42,7 @@ def test_a_healthy_run_raises_none(tmp_path: Path, many_photos: Path) -> None:
 
 def test_a_loss_that_explodes(tmp_path: Path, many_photos: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(LimnerError, match=r"no longer a number.*--learning-rate"):
+    with pytest.raises(LimnerError, match=r"no longer a number.*`learning_rate`"):
         trainer.train("toy", toy.Config(many_photos, learning_rate=2.8, steps=400), options(run, checkpoint_every=10_000))
     kinds = [line["alarm"] for line in lines(run / "alarms.jsonl")]
     assert "loss explodes" in kinds

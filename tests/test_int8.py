@@ -105,7 +105,7 @@ def test_bad_input_is_one_sentence(own_style: Path, quantized: Path, photos: Pat
     Image.fromarray(make_photo(40, 30)).save(tmp_path / "only.png")
     with pytest.raises(LimnerError, match="too few pictures"):
         quantize.quantize(own_style, tmp_path / "few.onnx", quantize.Options(tmp_path))
-    with pytest.raises(LimnerError, match="--count"):
+    with pytest.raises(LimnerError, match="`count`"):
         quantize.Options(photos, count=1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LimnerError, match=r"limner\[int8\]"):

@@ -182,7 +182,7 @@ def _check_inputs(config: Any, options: Options, way_out: str) -> None:
         for field in fields(part):
             value = getattr(part, field.name)
             if isinstance(value, Path) and field.name != "out" and not value.exists():
-                raise LimnerError(f"There is no {value}, named by --{field.name.replace('_', '-')}: {way_out}.")
+                raise LimnerError(f"There is no {value}, named by `{field.name}`: {way_out}.")
 
 
 def _forget_unless_begun(folder: Path) -> None:
