@@ -11,6 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 import limner
+from limner.blocks.unet import UNet
 from limner.errors import LimnerError
 from limner.methods import cartoongan, cyclegan, fast_style, live
 from limner.pictures import image, scanlines
@@ -19,7 +20,6 @@ from limner.style import style as style_module
 from limner.style.runtimes import openvino_stages
 from limner.style.runtimes.openvino_stages import REACH, Measured, Stages
 from limner.style.style import Style
-from limner.blocks.unet import UNet
 from limner.training import export
 from tests.conftest import make_photo
 

@@ -26,13 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limner.gallery import card, bundled, weights
 from limner.blocks import features
-from limner.methods import contract
 from limner.blocks.drawing import drawing_loss
 from limner.blocks.unet import INK, Ramp, UNet
 from limner.errors import require
-from limner.blocks.network import StyleNetwork
+from limner.gallery import bundled, card, weights
+from limner.methods import contract
 from limner.methods.contract import Run
 from limner.methods.fast_style import moments, relative_error
 
