@@ -486,7 +486,7 @@ def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    monkeypatch.setattr("filelock.FileLock._acquire", refuse)
     told: list[str] = []
     manifest.Manifest(tmp_path / "out", told.append).close()
     assert "without locks" in told[0]

@@ -64,7 +64,7 @@ def find(style: str | Path, tier: Tier = "standard") -> Path:
     found = _find(style)
     path = of_tier(found, tier)
     if not path.is_file():
-        way = f"limner quantize {style}" if tier == "int8" else f"limner train live `teacher` {style}"
+        way = f"limner quantize {style}" if tier == "int8" else f"limner train live --teacher {style}"
         raise LimnerError(f"The style {style} has no {tier} tier (there is no {path}): make one with `{way}`, or leave `tier` out.")
     return path
 

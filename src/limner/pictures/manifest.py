@@ -10,11 +10,14 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, TypeVar
 
-from limner import files, limits
+from limner import limits
 from limner.errors import LimnerError, require
 from limner.version import __version__
 
 NAME = "limner-manifest.jsonl"
+
+LOCK = ".limner-manifest.lock"
+"""Held by the program that paints into the folder, and gone when it is done."""
 
 Target = TypeVar("Target")
 
@@ -102,11 +105,15 @@ class Manifest:
             self._file = self.path.open("a+b", buffering=0)  # what does not fit onto the disk is told at once, and not once more at the end
         except OSError as error:
             raise self._unwritable(error) from error
+        from filelock import FileLock  # which loads asyncio: not where pictures are only read
+
         self._lock = Lock()
+        self._held = FileLock(folder / LOCK)
         try:
             self._hold(folder, tell)
             self.entries = parse(self._whole_lines().decode("ascii", "replace"), str(self.path))
         except BaseException:
+            self._let_go()
             self._file.close()
             raise
 
@@ -124,6 +131,7 @@ class Manifest:
             self.entries[entry.target] = entry
 
     def close(self) -> None:
+        self._let_go()
         if not self.entries:  # nothing was painted: leave nothing behind
             with suppress(OSError):  # what is there is told, or nobody's loss
                 self.path.unlink(missing_ok=True)
@@ -132,10 +140,20 @@ class Manifest:
         self._file.close()
 
     def _hold(self, folder: Path, tell: Callable[[str], None]) -> None:
-        free = files.lock(self._file.fileno())
-        require(free is not False, f"Another Limner is painting into {folder}: wait until it is done, or name another `out`.")
-        if free is None and files.fcntl is not None:
+        from filelock import Timeout
+
+        try:
+            self._held.acquire(timeout=0)
+        except Timeout as error:
+            raise LimnerError(f"Another Limner is painting into {folder}: wait until it is done, or name another `out`.") from error
+        except (OSError, NotImplementedError):  # network shares
             tell(f"{folder} lies on a disk without locks: let no other Limner paint into it meanwhile.")
+
+    def _let_go(self) -> None:
+        with suppress(OSError):  # Windows deletes no file that is open: it stays, and is empty
+            if self._held.is_locked:
+                Path(self._held.lock_file).unlink(missing_ok=True)
+        self._held.release()
 
     def _whole_lines(self) -> bytes:
         """What is there; the torn line of a program that was killed is cut off."""

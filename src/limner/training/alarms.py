@@ -124,7 +124,7 @@ class Losses:
         return Alarm(
             "loss explodes",
             f"The loss {name!r} has come to {now:.3g} at step {step}; {usual:.3g} was usual (alarm above {EXPLOSION:g} times as much).",
-            "Start again with a lower `learning_rate`, or with a larger `batch_size` if single pictures throw it.",
+            "Start again with a lower --learning-rate, or with a larger --batch-size if single pictures throw it.",
         )
 
 
@@ -236,7 +236,7 @@ def _output_equals_input(change: float) -> Alarm:
     return Alarm(
         "output equals input",
         f"Outputs differ from their photographs by {255 * change:.1f} of 255 levels on average (alarm below {255 * LEAST_CHANGE:.1f}).",
-        "Give the style more weight (fast style: `style_weight`) or the content less, and check that `learning_rate` is not far too low.",
+        "Give the style more weight (fast style: --style-weight) or the content less, and check that --learning-rate is not far too low.",
     )
 
 
@@ -244,7 +244,7 @@ def _collapse(response: float) -> Alarm:
     return Alarm(
         "collapse",
         f"Of what tells the photographs apart, {response:.0%} is left in their outputs (alarm below {LEAST_RESPONSE:.0%}).",
-        "Give the style less weight (fast style: `style_weight`) or the content more, or start again with a lower `learning_rate`.",
+        "Give the style less weight (fast style: --style-weight) or the content more, or start again with a lower --learning-rate.",
     )
 
 
@@ -252,7 +252,7 @@ def _colours_inverted(luma: float, chroma: float) -> Alarm:
     return Alarm(
         "colours inverted",
         f"Large areas correlate with the photographs' by {luma:.2f} in light, {chroma:.2f} in hue (alarm below {LEAST_CORRELATION:g}).",
-        "Start again with another `seed`, and with more weight on the photograph's light and colours (fast style: `tone_weight`).",
+        "Start again with another --seed, and with more weight on the photograph's light and colours (fast style: --tone-weight).",
     )
 
 
@@ -261,7 +261,7 @@ def _flat_areas_gone(detail: float, share: float) -> Alarm:
         "flat areas gone",
         f"Where photographs are flat, outputs vary by {255 * detail:.0f} of 255 levels, {share:.0%} of what they do in detailed areas "
         f"(alarm above {255 * MOST_FLAT_DETAIL:.0f} levels and {MOST_FLAT_SHARE:.0%}).",
-        "Give smoothness more weight (fast style: `tv_weight`) or the style less (`style_weight`); if it is noise, lower `learning_rate`.",
+        "Give smoothness more weight (fast style: --tv-weight) or the style less (--style-weight); if it is noise, lower --learning-rate.",
     )
 
 
@@ -269,5 +269,5 @@ def _not_a_number(step: int, names: list[str]) -> Alarm:
     return Alarm(
         "loss is not a number",
         f"At step {step} these losses are no longer finite: {', '.join(names)}.",
-        "Go back to the last checkpoint with `resume`, or start again with a lower `learning_rate` or with `precision` float32.",
+        "Go back to the last checkpoint with --resume, or start again with a lower --learning-rate or with --precision float32.",
     )

@@ -26,7 +26,7 @@ def save(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
             file.flush()
             os.fsync(file.fileno())
     except (LimnerError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError, too
-        again = f"limner train `resume` {folder.parent}"
+        again = f"limner train --resume {folder.parent}"
         raise LimnerError(f"The checkpoint could not be written ({error}) Free some space and go on with `{again}`.") from error
     for _, old in _all(folder)[:-keep]:
         old.unlink(missing_ok=True)

@@ -94,7 +94,7 @@ class Record:
                 plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()}
                 file.write(json.dumps(plain) + "\n")
         except OSError as error:
-            again = f"limner train `resume` {self.folder}"
+            again = f"limner train --resume {self.folder}"
             raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
 
 

@@ -64,7 +64,7 @@ def _train(method: str, config: Any, options: Options, resume: bool) -> Path | N
     if run.skipped:
         logger.warning("%d pictures were skipped:\n  %s", len(run.skipped), "\n  ".join(run.skipped))
     if run.interrupted:
-        logger.info("stopped at step %d; go on with: limner train `resume` %s", run.done, options.out)
+        logger.info("stopped at step %d; go on with: limner train --resume %s", run.done, options.out)
         return None
     return options.out / "style.onnx"
 
