@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from limner.blocks.network import StyleNetwork
+from limner.blocks.unet import UNet
 from limner.errors import LimnerError
 from limner.gallery import bundled, card, weights
 from limner.gallery.bundled import Tier
@@ -28,7 +29,7 @@ def test_a_bundled_file_holds_the_weights_that_its_card_promises(name: str, tier
     assert digest.hexdigest() == found.weights_sha256
 
 
-NETWORKS = [cartoongan.Generator(8, 1), live.Generator(4, 1), live.Generator(4, 1, 0)]
+NETWORKS = [cartoongan.Generator(8, 1), live.Generator(4, 1), UNet(4, live.LEVELS, 1)]
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["squares", "live", "live without norm"])
