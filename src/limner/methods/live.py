@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from limner.blocks import features
 from limner.blocks.drawing import drawing_loss
+from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import INK, Ramp, UNet
 from limner.errors import require
 from limner.gallery import bundled, card, weights
