@@ -1,10 +1,10 @@
-# `make demo` paints the example photographs, `make test` runs the tests, `make check` is what CI runs, `make bench` measures, `make fuzz` searches for faults.
+# `make demo` paints the example photographs, `make test` runs the tests, `make check` is what CI runs, `make cover` counts what tests reach, `make bench` measures, `make fuzz` searches for faults.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check format bench fuzz clean
+.PHONY: demo test check cover format bench fuzz clean
 
 demo: .venv/core
 	@for style in $$($(BIN)/limner styles --names); do $(BIN)/limner apply examples/photos -o demo-out/$$style -s $$style --overwrite || exit; done
@@ -18,6 +18,11 @@ check: .venv/dev
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+cover: .venv/dev
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report --skip-covered
 
 format: .venv/dev
 	$(BIN)/ruff format

@@ -61,10 +61,10 @@ elif engine == "OpenVINO, convolutions alone":
         return network(features)
 else:
     from pathlib import Path
-    from limner import runtimes
+    from limner.style.runtimes import opening
     name, precision = {"torch runtime": ("torch", "auto"), "onnxruntime": ("onnxruntime", "auto"),
                        "OpenVINO float32": ("openvino", "float32"), "OpenVINO": ("openvino", "auto")}[engine]
-    run = runtimes.open_style(Path(path), runtime=name, precision=precision)
+    run = opening.open_style(Path(path), runtime=name, precision=precision)
 run(image)
 times, until = [], time.perf_counter() + seconds
 while len(times) < 3 or time.perf_counter() < until:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import limner
-from limner import image, style
+from limner.pictures import image
+from limner.style import style
 
 app = App(help=__doc__)
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
@@ -43,7 +44,8 @@ ONE = """
 import json, sys, time
 import numpy as np
 import limner
-from limner import image, style, tiles
+from limner.pictures import image
+from limner.style import banding, style
 name, photo, out, whole = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 style.WHOLE = whole
 opened = limner.load(name)
@@ -55,7 +57,7 @@ for _ in range(2):
     times.append(time.perf_counter() - start)
 np.save(out, painted)
 stages, (height, width) = opened._stages.stages if not whole else [], pixels.shape[:2]
-edges = sorted({band[0] for stage in stages for band in tiles.bands(stage, height + 32, width + 32, 4)})
+edges = sorted({band[0] for stage in stages for band in banding.bands(stage, height + 32, width + 32, 4)})
 print(json.dumps({"seconds": min(times), "edges": edges}))
 """
 

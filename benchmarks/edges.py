@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner.edges import edge_smoothed
-from limner.sources import open_source
+from limner.blocks.edge_smoothing import edge_smoothed
+from limner.pictures.sources import open_source
 
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
 PICTURES = 8

@@ -14,9 +14,10 @@ import torch
 from cyclopts import run
 
 import limner
-from limner import features, image
+from limner.blocks import features
 from limner.methods import fast_style
 from limner.methods.gatys import fitted, resized
+from limner.pictures import image
 
 PHOTO = Path(__file__).parent.parent / "examples" / "photos" / "chelsea.jpg"
 
@@ -55,9 +56,9 @@ def compare(
     network = limner.load(style)
     for size in sizes:
         content = torch.from_numpy(image.to_float(image.read(photo).pixels))
-        content = resized(content, tuple(side // 4 * 4 for side in fitted(*content.shape[-2:], size)))
+        content = resized(content, tuple(side // 4 * 4 for side in fitted(*content.shape[-2:], size)))  # type: ignore[call-arg]
         paint = torch.from_numpy(image.to_float(image.read(painting).pixels))
-        loss_of = objective(eyes, config, content, resized(paint, fitted(*paint.shape[-2:], size)))
+        loss_of = objective(eyes, config, content, resized(paint, fitted(*paint.shape[-2:], size)))  # type: ignore[call-arg]
         pixels = image.from_float(content.numpy(), "uint8")
         network(pixels)  # the engine is opened, the network compiled for this size
         seconds = []

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import limner
-from limner import features, image
+from limner.blocks import features
 from limner.methods import gatys
+from limner.pictures import image
 from limner.training.painting import Easel, Options, paint
 
 app = App(help=__doc__)
@@ -75,7 +76,7 @@ def _gram_distance(vgg: Path, picture: Path, painting: Path) -> float:
     ours = torch.from_numpy(image.to_float(image.read(picture).pixels))
     theirs = torch.from_numpy(image.to_float(image.read(painting).pixels))
     with torch.no_grad():
-        seen, wanted = eyes(ours), eyes(gatys.resized(theirs, gatys.fitted(*theirs.shape[-2:], max(ours.shape[-2:]))))
+        seen, wanted = eyes(ours), eyes(gatys.resized(theirs, gatys.fitted(*theirs.shape[-2:], max(ours.shape[-2:]))))  # type: ignore[call-arg]
         return sum(gatys.Gram(gatys.moments(wanted[layer]))(gatys.moments(seen[layer])).item() for layer in LAYERS) / len(LAYERS)
 
 
@@ -126,7 +127,7 @@ def memory(sizes: Sequence[int] = (500, 1000, 2000), iterations: int = 2) -> Non
 ONE = """
 import json, resource, sys
 from pathlib import Path
-from limner import features
+from limner.blocks import features
 from limner.methods import gatys
 from limner.training import painting
 photo, vgg, size, iterations, precision, limit = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:5]), sys.argv[5], float(sys.argv[6])

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from limner import gallery, image
-from limner.style import Style
+from limner.gallery import bundled
+from limner.pictures import image
+from limner.style.style import Style
 
 SIZES = {"512 x 512": (512, 512), "1920 x 1080": (1080, 1920)}
 PHOTOS = Path(__file__).parent.parent / "examples" / "photos"
@@ -27,13 +28,13 @@ ROUNDS, SECONDS = 3, 2.0
 def main(name: str) -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {name}\n")
     rows = {}
-    for tier in gallery.tiers(name):
+    for tier in bundled.tiers(name):
         for precision in ("float32", "auto"):
             rows[f"{tier}, {precision}"] = tier, precision
     times: dict[tuple[str, str], list[float]] = {(row, size): [] for size in SIZES for row in rows}
     for size, (height, width) in SIZES.items():
         picture = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-        engines = {row: Style(gallery.find(name, tier), precision=precision).open() for row, (tier, precision) in rows.items()}
+        engines = {row: Style(bundled.find(name, tier), precision=precision).open() for row, (tier, precision) in rows.items()}
         for engine in engines.values():
             engine(picture)
         for _ in range(ROUNDS):
@@ -55,8 +56,8 @@ def main(name: str) -> None:
 
 
 def _distance(name: str, tier: str, precision: str) -> str:
-    exact = Style(gallery.find(name, "live" if tier == "live" else "standard"), precision="float32")
-    other = Style(gallery.find(name, tier), precision=precision)
+    exact = Style(bundled.find(name, "live" if tier == "live" else "standard"), precision="float32")
+    other = Style(bundled.find(name, tier), precision=precision)
     found = []
     for path in image.find(PHOTOS):
         pixels = image.read(path).pixels
@@ -65,4 +66,4 @@ def _distance(name: str, tier: str, precision: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else gallery.default())
+    main(sys.argv[1] if len(sys.argv) > 1 else bundled.default())

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 import limner
-from limner import gallery
-from limner.style import BORDER
+from limner.gallery import bundled
+from limner.style.style import BORDER
 
 HEIGHT, WIDTH = 720, 1280
 ROUNDS, SECONDS = 5, 1.0
@@ -30,7 +30,7 @@ def main(name: str) -> None:
     frame = _frame()
     padded = np.random.default_rng(0).random((1, 3, HEIGHT + 2 * BORDER, WIDTH + 2 * BORDER), np.float32)
     works: dict[tuple[str, str], Callable[[], Any]] = {}
-    for tier in gallery.tiers(name):
+    for tier in bundled.tiers(name):
         # One for each: an engine is compiled for the size at hand, and the two sizes may differ.
         alone, whole = limner.load(name, tier=tier).open(), limner.load(name, tier=tier)
         works[tier, "engine"] = lambda alone=alone: alone(padded)
@@ -48,7 +48,7 @@ def main(name: str) -> None:
     medians = {key: statistics.median(each) for key, each in times.items()}
     print("| tier | engine: ms | frames/s | times as fast | frame: ms | frames/s | times as fast |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for tier in gallery.tiers(name):
+    for tier in bundled.tiers(name):
         cells = []
         for kind in ("engine", "frame"):
             median = medians[tier, kind]
@@ -65,4 +65,4 @@ def _frame() -> Any:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else gallery.default())
+    main(sys.argv[1] if len(sys.argv) > 1 else bundled.default())

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import limner
-from limner import image
 from limner.blocks.abstraction import blurred, coherence, lightness, structure_tensor, tangents
 from limner.blocks.painterly import to_lab
+from limner.pictures import image
 
 Picture = NDArray[np.float32]
 

@@ -20,13 +20,13 @@ STAGES = """
 import time
 marks = [("", time.perf_counter())]
 def mark(name): marks.append((name, time.perf_counter()))
-import limner.cli; mark("import the command line (cyclopts)")
-import limner.style; mark("import numpy and Pillow")
+import limner.cli.main; mark("import the command line (cyclopts)")
+import limner.style.style; mark("import numpy and Pillow")
 import openvino; mark("import OpenVINO")
 from pathlib import Path
 import sys
-from limner import image
-style = limner.style.load(sys.argv[1])
+from limner.pictures import image
+style = limner.style.style.load(sys.argv[1])
 picture = image.read(sys.argv[2]); mark("read the photograph")
 style(picture.pixels); mark("compile, and run once")
 painted = style(picture.pixels); mark("of which running (measured by a second run)")

@@ -40,8 +40,8 @@ def measure(method: str, row: str, folder: Path) -> None:
     from torch import nn
 
     from limner.methods import cyclegan, fast_style
-    from limner.training import Options
     from limner.training import run as run_module
+    from limner.training.trainer import Options
 
     traits = ROWS[row]
     if "textbook" in traits:
@@ -96,7 +96,7 @@ def make_inputs(folder: Path) -> None:
     from PIL import Image
     from safetensors.torch import save_file
 
-    from limner import features
+    from limner.blocks import features
 
     Image.open(PHOTOS / "coffee.jpg").save(folder / "painting.jpg")
     torch.manual_seed(0)

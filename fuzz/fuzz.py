@@ -21,38 +21,38 @@ HERE = Path(__file__).parent
 
 
 def picture(data: bytes) -> None:
-    from limner import image
+    from limner.pictures import image
 
     image.decode(io.BytesIO(data), "x", max_pixels=1_000_000)
 
 
 def card(data: bytes) -> None:
-    from limner.card import Card
+    from limner.gallery.card import Card
 
-    with suppress(ValueError):  # what `limner.card.read` turns into its sentence
+    with suppress(ValueError):  # what `limner.gallery.card.read` turns into its sentence
         Card.from_json(data.decode("utf-8", "replace"))
 
 
 def style_file(data: bytes) -> None:
-    from limner import card
+    from limner.gallery import card
 
     card.read(_file(data, "x.onnx"))
 
 
 def manifest(data: bytes) -> None:
-    from limner import manifest
+    from limner.pictures import manifest
 
     manifest.parse(data.decode("ascii", "replace"), "x")
 
 
 def npz(data: bytes) -> None:
-    from limner.sources import open_source
+    from limner.pictures.sources import open_source
 
     open_source(_file(data, "x.npz"))[0]
 
 
 def tar(data: bytes) -> None:
-    from limner.sources import open_source
+    from limner.pictures.sources import open_source
 
     source = open_source(_file(data, "x.tar"))
     source[0]
@@ -74,8 +74,9 @@ def seeds(target: str) -> list[bytes]:
     import numpy as np
     from PIL import Image
 
-    from limner import gallery, image
-    from limner.manifest import Entry
+    from limner.gallery import bundled
+    from limner.pictures import image
+    from limner.pictures.manifest import Entry
 
     pixels = np.arange(12 * 10 * 3, dtype=np.uint16).reshape(12, 10, 3) * 180
     small = [image.encode(image.Picture(each), suffix) for suffix in image.WRITABLE for each in (pixels, (pixels >> 8).astype(np.uint8))]
@@ -84,9 +85,9 @@ def seeds(target: str) -> list[bytes]:
         Image.fromarray(pixels[..., 0].astype(np.uint8)).save(grey, "TIFF", compression="tiff_lzw")
         return [*small, grey.getvalue()]
     if target == "card":
-        return [gallery.card.read(gallery.find("starry-night")).to_json().encode()]
+        return [bundled.card.read(bundled.find("starry-night")).to_json().encode()]
     if target == "style_file":
-        return [gallery.find("starry-night", "live").read_bytes()]
+        return [bundled.find("starry-night", "live").read_bytes()]
     if target == "manifest":
         return [Entry("a.jpg", 1, 2, "b.jpg", "s", "0", {"strength": 1.0}).line().encode() * 3]
     data = io.BytesIO()
@@ -106,8 +107,8 @@ def one(target: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["limner"]):
-        from limner import card, image, manifest, sources  # noqa: F401
         from limner.errors import LimnerError
+        from limner.pictures import manifest  # noqa: F401
 
     corpus = Path(_folder.name, "corpus")
     corpus.mkdir()

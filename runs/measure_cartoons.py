@@ -14,12 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 import limner
-from limner import features
-from limner.adversarial import KernelDistance
-from limner.blocks import measures
+from limner.blocks import features, measures
+from limner.blocks.adversarial import KernelDistance
 from limner.methods.cartoongan import content_loss
+from limner.pictures.sources import open_source
 from limner.prepare.pictures import cut
-from limner.sources import open_source
 
 SHORT, SIDE = 288, 256
 COLUMNS = (

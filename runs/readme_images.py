@@ -5,7 +5,7 @@ from pathlib import Path
 from PIL import Image
 
 import limner
-from limner.sheet import lay_out, scaled
+from limner.batch.sheet import lay_out, scaled
 
 ROOT = Path(__file__).parent.parent
 PHOTOS = ROOT / "examples" / "photos"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from limner import features
+from limner.blocks import features
 from limner.methods import fast_style
 from limner.training import export
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from limner import training
 from limner.methods.fast_style import Config
-from limner.training import checkpoint
+from limner.training import checkpoint, trainer
 
 STEPS = 60
 
@@ -33,13 +32,13 @@ def small(painting: Path, photos: Path, vgg_file: Path, **changes: Any) -> Confi
     return replace(config, **changes)
 
 
-def options(out: Path, **changes: Any) -> training.Options:
+def options(out: Path, **changes: Any) -> trainer.Options:
     """Float32, so that every machine computes the same."""
     quick = {"compile": "no", "workers": 0, "checkpoint_every": 1000, "preview_every": 1e9, "trackers": ("none",)}
-    return training.Options(out, **{"device": "cpu", "precision": "float32", **quick, **changes})
+    return trainer.Options(out, **{"device": "cpu", "precision": "float32", **quick, **changes})
 
 
-def command(config: Any, options: training.Options, method: str = "fast-style") -> list[str]:
+def command(config: Any, options: trainer.Options, method: str = "fast-style") -> list[str]:
     """The command line that says the same."""
     words = ["train", method]
     for part in (config, options):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from limner import training
 from limner.errors import LimnerError
+from limner.training import trainer
 from tests import toy
 from tests.runs import lines, options
 
@@ -27,7 +27,7 @@ def test_what_goes_wrong_raises_its_alarm(
 ) -> None:
     run = tmp_path / "run"
     with caplog.at_level("WARNING", "limner"):
-        training.train("toy", replace(toy.Config(many_photos), **config), options(run, checkpoint_every=50))
+        trainer.train("toy", replace(toy.Config(many_photos), **config), options(run, checkpoint_every=50))
     found = lines(run / "alarms.jsonl")
     assert kind in {line["alarm"] for line in found}
     assert any(f"ALARM at step {found[0]['step']}, {found[0]['alarm']}" in record.getMessage() for record in caplog.records)
@@ -36,14 +36,14 @@ def test_what_goes_wrong_raises_its_alarm(
 
 
 def test_a_healthy_run_raises_none(tmp_path: Path, many_photos: Path) -> None:
-    training.train("toy", toy.Config(many_photos, steps=200), options(tmp_path / "run", checkpoint_every=20))
+    trainer.train("toy", toy.Config(many_photos, steps=200), options(tmp_path / "run", checkpoint_every=20))
     assert not (tmp_path / "run" / "alarms.jsonl").exists(), lines(tmp_path / "run" / "alarms.jsonl")
 
 
 def test_a_loss_that_explodes(tmp_path: Path, many_photos: Path) -> None:
     run = tmp_path / "run"
-    with pytest.raises(LimnerError, match=r"no longer a number.*--learning-rate"):
-        training.train("toy", toy.Config(many_photos, learning_rate=2.8, steps=400), options(run, checkpoint_every=10_000))
+    with pytest.raises(LimnerError, match=r"no longer a number.*`learning_rate`"):
+        trainer.train("toy", toy.Config(many_photos, learning_rate=2.8, steps=400), options(run, checkpoint_every=10_000))
     kinds = [line["alarm"] for line in lines(run / "alarms.jsonl")]
     assert "loss explodes" in kinds
 
@@ -52,9 +52,9 @@ def test_a_loss_that_is_no_number(tmp_path: Path, many_photos: Path) -> None:
     """The step of the last checkpoint stays; the run ends within ten steps, with the alarm written down."""
     run = tmp_path / "run"
     with pytest.raises(LimnerError, match=r"no longer a number at step 40.*limner train --resume"):
-        training.train("toy", toy.Config(many_photos, nan_at=33, steps=200), options(run, checkpoint_every=25))
+        trainer.train("toy", toy.Config(many_photos, nan_at=33, steps=200), options(run, checkpoint_every=25))
     assert [line["alarm"] for line in lines(run / "alarms.jsonl")] == ["loss is not a number"]
     assert [path.stem for path in (run / "checkpoints").glob("step-*")] == ["step-00000025"]
     assert "loss is not a number" in (run / "report.html").read_text(encoding="utf-8").lower()
     with pytest.raises(LimnerError, match="no longer a number"):
-        training.train("toy", toy.Config(many_photos, nan_at=33, steps=200), options(run, checkpoint_every=25), resume=True)
+        trainer.train("toy", toy.Config(many_photos, nan_at=33, steps=200), options(run, checkpoint_every=25), resume=True)

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from limner import LimnerError, batch, manifest, plan
+from limner import LimnerError
+from limner.batch import pipeline, planning
+from limner.pictures import manifest
 from tests.conftest import make_photo
 from tests.test_cli import Call, limner, tree
 
@@ -58,21 +60,21 @@ def test_patterns_keep_the_tree(folder: Path, pattern: str, painted: list[str]) 
     for name in (".x.jpg", "deep/.hidden/y.jpg"):
         Image.new("RGB", (8, 8)).save(folder / name)
     (folder / "deep" / "l.txt").write_text("a letter")
-    jobs = plan.plan([folder / pattern], folder.parent / "out", "tiny")
+    jobs = planning.plan([folder / pattern], folder.parent / "out", "tiny")
     assert [job.target.relative_to(folder.parent / "out").as_posix() for job in jobs] == painted
 
 
 @pytest.mark.parametrize("named", ["in", "in/**/*", "in/*/"])
 def test_where_the_output_may_lie(tmp_path: Path, folder: Path, named: str) -> None:
-    expected = {job.place for job in plan.plan([tmp_path / named], None, "tiny")}
+    expected = {job.place for job in planning.plan([tmp_path / named], None, "tiny")}
     assert expected
     for out in (tmp_path, folder, folder / "deep", folder / "painted"):
-        painted = plan.plan([tmp_path / named], out, "tiny")
+        painted = planning.plan([tmp_path / named], out, "tiny")
         for job in painted:
             job.target.parent.mkdir(parents=True, exist_ok=True)
             job.target.write_bytes(b"a painting")
         assert {job.place for job in painted} | {p for p in expected if out == folder / "deep" and p.startswith("deep")} == expected
-        assert plan.plan([tmp_path / named], out, "tiny") == painted
+        assert planning.plan([tmp_path / named], out, "tiny") == painted
         for job in painted:
             job.target.unlink()
 
@@ -80,7 +82,7 @@ def test_where_the_output_may_lie(tmp_path: Path, folder: Path, named: str) -> N
 def test_a_file_with_a_wildcard_in_its_name_is_that_file(tmp_path: Path) -> None:
     path = tmp_path / "what[1].jpg"
     Image.new("RGB", (8, 8)).save(path)
-    assert [job.source for job in plan.plan([path], None, "tiny")] == [path]
+    assert [job.source for job in planning.plan([path], None, "tiny")] == [path]
 
 
 @pytest.mark.parametrize("pattern", ["*.tif", "none/**/*.jpg", "**.jpg/x**y/*"])
@@ -224,8 +226,8 @@ def test_two_programs_never_paint_into_one_folder(limner: Call, folder: Path, st
 # ---------------------------------------------------------------------------------------------------------------- pipeline
 
 
-def jobs(count: int) -> list[plan.Job]:
-    return [plan.Job(Path(f"{i}.jpg"), Path(f"{i}.png"), f"{i}.jpg") for i in range(count)]
+def jobs(count: int) -> list[planning.Job]:
+    return [planning.Job(Path(f"{i}.jpg"), Path(f"{i}.png"), f"{i}.jpg") for i in range(count)]
 
 
 @pytest.mark.parametrize("slow", ["read", "paint", "write"])
@@ -239,24 +241,24 @@ def test_results_come_in_order_and_few_pictures_wait_in_memory(slow: str) -> Non
             alive += by
             most = max(most, alive)
 
-    def wait(step: str, job: plan.Job) -> None:
+    def wait(step: str, job: planning.Job) -> None:
         time.sleep(0.004 * (1 + int(job.source.stem) % 3) if step == slow else 0)
 
-    def read(job: plan.Job) -> int:
+    def read(job: planning.Job) -> int:
         count(1)
         wait("read", job)
         return int(job.source.stem)
 
-    def paint(job: plan.Job, photo: int) -> int:
+    def paint(job: planning.Job, photo: int) -> int:
         wait("paint", job)
         return -photo
 
-    def write(job: plan.Job, painted: int) -> None:
+    def write(job: planning.Job, painted: int) -> None:
         wait("write", job)
         assert painted == -int(job.source.stem)
         count(-1)
 
-    results = list(batch.pipeline(jobs(60), read, paint, write))
+    results = list(pipeline.pipeline(jobs(60), read, paint, write))
     assert [result.job.place for result in results] == [job.place for job in jobs(60)]
     assert {result.outcome for result in results} == {"painted"}
     assert most <= 2 * (min(4, os.cpu_count() or 1) + 1) + 1
@@ -266,13 +268,13 @@ def test_results_come_in_order_and_few_pictures_wait_in_memory(slow: str) -> Non
 @pytest.mark.parametrize("error", [LimnerError("2.jpg is bad."), OSError("2.jpg is gone"), MemoryError()])
 def test_what_fails_fails_alone(step: str, error: Exception) -> None:
     def at(name: str) -> Callable[..., None]:
-        def work(job: plan.Job, *_: object) -> None:
+        def work(job: planning.Job, *_: object) -> None:
             if name == step and job.place == "2.jpg":
                 raise error
 
         return work
 
-    results = list(batch.pipeline(jobs(5), at("read"), at("paint"), at("write")))
+    results = list(pipeline.pipeline(jobs(5), at("read"), at("paint"), at("write")))
     assert [result.outcome for result in results] == ["painted", "painted", "failed", "painted", "painted"]
     assert "2.jpg" in str(results[2].error)
 
@@ -280,16 +282,16 @@ def test_what_fails_fails_alone(step: str, error: Exception) -> None:
 def test_what_is_painted_when_it_is_ended_is_still_written() -> None:
     written = []
 
-    def paint(job: plan.Job, photo: None) -> None:
+    def paint(job: planning.Job, photo: None) -> None:
         if job.place == "3.jpg":
             raise KeyboardInterrupt
 
-    def write(job: plan.Job, painted: None) -> None:
+    def write(job: planning.Job, painted: None) -> None:
         time.sleep(0.05)
         written.append(job.place)
 
     with pytest.raises(KeyboardInterrupt):
-        list(batch.pipeline(jobs(9), lambda job: None, paint, write))
+        list(pipeline.pipeline(jobs(9), lambda job: None, paint, write))
     assert sorted(written) == ["0.jpg", "1.jpg", "2.jpg"]
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import limner
-from limner import style as style_module
-from limner import tiles
 from limner.blocks import abstraction, canvas, painterly
 from limner.blocks.bristles import Bristles, at, everywhere
 from limner.blocks.unet import UNet
-from limner.style import Style
+from limner.style import banding
+from limner.style import style as style_module
+from limner.style.style import Style
 from limner.training import export
 from tests.test_abstraction import example
 
@@ -102,9 +102,9 @@ def test_bands_have_the_canvas_of_the_whole(style_file: Path, monkeypatch: pytes
     photo = (np.random.default_rng(1).random((700, 120, 3)) * 255).astype(np.uint8)
     whole = Style(style_file, precision="float32")(photo).astype(float)
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
     style = Style(style_file, precision="float32")
     assert np.abs(style(photo) - whole).max() <= 1
     assert style._stages is not None
-    assert len(list(tiles.bands(style._stages.stages[0], 732, 152, style._stages.multiple))) > 8
+    assert len(list(banding.bands(style._stages.stages[0], 732, 152, style._stages.multiple))) > 8

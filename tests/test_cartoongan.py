@@ -13,15 +13,15 @@ from PIL import Image, ImageDraw
 from safetensors.torch import load_file
 from torch import nn
 
-from limner import adversarial, edges, features, load, training
-from limner.blocks import abstraction
+from limner import load
+from limner.blocks import abstraction, adversarial, edge_smoothing, features
 from limner.blocks.drawing import drawing_loss, luma
 from limner.errors import LimnerError
 from limner.methods import cartoongan
+from limner.pictures.sources import open_source
 from limner.prepare import abstractions, copies
-from limner.prepare import edges as prepared
-from limner.sources import open_source
-from limner.training import checkpoint, data
+from limner.prepare import edge_smoothed as prepared
+from limner.training import checkpoint, data, trainer
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, weights
@@ -185,7 +185,7 @@ def test_the_paper_has_no_terms_of_ours() -> None:
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+    with pytest.raises(LimnerError, match=f"`{next(iter(bad))}`"):
         cartoongan.Config(Path(), Path(), **bad)
 
 
@@ -253,11 +253,13 @@ def as_batch(pixels: NDArray[np.uint8]) -> torch.Tensor:
 
 def test_edges_are_blurred_and_nothing_else() -> None:
     pixels = cartoon(0)
-    smoothed, mask = edges.edge_smoothed(pixels)
+    smoothed, mask = edge_smoothing.edge_smoothed(pixels)
     changed = (smoothed != pixels).any(2)
     assert 0.1 < changed.mean() < 0.7
     assert not (changed & ~mask).any()
-    near = [edges.canny(edges.luma(np.roll(pixels, (y, x), (0, 1))), 100, 200) for y in range(-2, 3) for x in range(-2, 3)]
+    near = [
+        edge_smoothing.canny(edge_smoothing.luma(np.roll(pixels, (y, x), (0, 1))), 100, 200) for y in range(-2, 3) for x in range(-2, 3)
+    ]
     inside = np.s_[8:-8, 8:-8]
     assert np.array_equal(np.logical_or.reduce(near)[inside], mask[inside])  # nothing is farther than two pixels from an edge
 
@@ -268,8 +270,8 @@ def test_edges_are_blurred_and_nothing_else() -> None:
     flat = np.full((32, 32, 3), 100, np.uint8)
     ramp = np.repeat(np.linspace(50, 200, 64).astype(np.uint8)[None, :, None], 3, 2).repeat(64, 0)
     for untouched in (flat, ramp):
-        assert np.array_equal(edges.edge_smoothed(untouched)[0], untouched)
-    assert not np.array_equal(edges.edge_smoothed(pixels, blur="mean")[0], smoothed)
+        assert np.array_equal(edge_smoothing.edge_smoothed(untouched)[0], untouched)
+    assert not np.array_equal(edge_smoothing.edge_smoothed(pixels, blur="mean")[0], smoothed)
 
 
 def per_pixel(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -287,7 +289,7 @@ def per_pixel(pixels: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.
 def test_smoothed_edges_are_the_loop_of_the_ports() -> None:
     for seed in range(4):
         pixels = cartoon(seed)
-        smoothed, mask = edges.edge_smoothed(pixels)
+        smoothed, mask = edge_smoothing.edge_smoothed(pixels)
         assert np.abs(smoothed - per_pixel(pixels, mask)).max() <= 0.51
 
 
@@ -295,11 +297,11 @@ def test_weak_edges_count_where_they_lead_on_from_strong_ones() -> None:
     grey = np.full((40, 40), 100, np.float32)
     grey[:20, 20:] += 70  # 280 by Sobel
     grey[20:, 20:] += 30  # 120: between the thresholds, and joined to the one above
-    found = edges.canny(grey, 100, 200)
+    found = edge_smoothing.canny(grey, 100, 200)
     assert found[:18].any(1).all()
     assert found[22:].any(1).all()
     grey[:20] = 100
-    assert not edges.canny(grey, 100, 200).any()
+    assert not edge_smoothing.canny(grey, 100, 200).any()
 
 
 def test_prepare_edges(limner: Call, tmp_path: Path) -> None:
@@ -328,7 +330,7 @@ def test_prepare_edges_goes_on_and_refuses_other_options(limner: Call, tmp_path:
     folder.mkdir()
     for n in range(9):
         Image.fromarray(cartoon(n, 40)).save(folder / f"{n}.png")
-    monkeypatch.setattr("limner.prepare.PART", 3)
+    monkeypatch.setattr("limner.prepare.squares.PART", 3)
     assert limner("prepare", "edges", folder, "-o", tmp_path / "whole")[0] == 0
     smoothed = prepared.smoothed
 
@@ -389,13 +391,13 @@ def tiny(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> cartoong
 def test_resume_is_exact(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted in the adversarial phase: two networks, two optimizers, the pool, the schedule and the random greys go on."""
     config = tiny(domains, vgg_file, steps=40, initial_steps=10, batch_size=2)
-    training.train("cartoongan", config, options(tmp_path / "whole"))
+    trainer.train("cartoongan", config, options(tmp_path / "whole"))
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", failing_at(30, checkpoint.save))
         with pytest.raises(KeyboardInterrupt):
-            training.train("cartoongan", config, options(tmp_path / "broken", checkpoint_every=15))
+            trainer.train("cartoongan", config, options(tmp_path / "broken", checkpoint_every=15))
     torch.manual_seed(12345)  # whatever was drawn in between
-    training.train("cartoongan", config, options(tmp_path / "broken", checkpoint_every=15), resume=True)
+    trainer.train("cartoongan", config, options(tmp_path / "broken", checkpoint_every=15), resume=True)
     whole = weights(tmp_path / "whole", 40)
     assert sum("pool/pictures" in name for name in whole) == 6
     same(whole, weights(tmp_path / "broken", 40))
@@ -419,29 +421,29 @@ def test_resume_is_exact(tmp_path: Path, domains: tuple[Path, Path], vgg_file: P
 )
 def test_every_variant_trains(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, changes: dict[str, Any]) -> None:
     config = tiny(domains, vgg_file, **{"steps": 10, "initial_steps": 2, "batch_size": 2, **changes})
-    assert training.train("cartoongan", config, options(tmp_path / "run")) is not None
+    assert trainer.train("cartoongan", config, options(tmp_path / "run")) is not None
     (line,) = lines(tmp_path / "run" / "metrics.jsonl")
     assert ("colour" in line) == bool(config.colour_weight)
 
 
 def test_a_training_starts_from_anothers_weights(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
-    training.train("cartoongan", tiny(domains, vgg_file, steps=6, initial_steps=5, batch_size=2), options(tmp_path / "first"))
+    trainer.train("cartoongan", tiny(domains, vgg_file, steps=6, initial_steps=5, batch_size=2), options(tmp_path / "first"))
     start = tmp_path / "first" / "style.safetensors"
     still = {"initial_steps": 0, "learning_rate": 1e-12, "steps": 1, "batch_size": 2, "start": str(start)}
-    training.train("cartoongan", tiny(domains, vgg_file, **still), options(tmp_path / "second"))
+    trainer.train("cartoongan", tiny(domains, vgg_file, **still), options(tmp_path / "second"))
     after = weights(tmp_path / "second", 1)
     for name, value in load_file(start).items():
         assert torch.allclose(after[f"/parts/generator/{name}"], value.float(), atol=1e-9), name
     for wrong, sentence in ((tmp_path / "first" / "config.toml", "holds no weights"), (tmp_path, "There is no style file")):
         with pytest.raises(LimnerError, match=sentence):
-            training.train("cartoongan", tiny(domains, vgg_file, **{**still, "start": str(wrong)}), options(tmp_path / "third"))
+            trainer.train("cartoongan", tiny(domains, vgg_file, **{**still, "start": str(wrong)}), options(tmp_path / "third"))
     with pytest.raises(LimnerError, match=r"this network \(width 16, levels 2, blocks 1"):
-        training.train("cartoongan", tiny(domains, vgg_file, **still, width=16), options(tmp_path / "third"))
+        trainer.train("cartoongan", tiny(domains, vgg_file, **still, width=16), options(tmp_path / "third"))
 
 
 def test_a_training_starts_from_a_bundled_style(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
     own = {"width": 24, "levels": 3, "blocks": 4, "steps": 1, "initial_steps": 1, "initial_rate": 1e-12, "batch_size": 1}
-    out = training.train("cartoongan", tiny(domains, vgg_file, start="storybook", **own), options(tmp_path / "run"))
+    out = trainer.train("cartoongan", tiny(domains, vgg_file, start="storybook", **own), options(tmp_path / "run"))
     assert out is not None
     photo = np.asarray(Image.open(next(domains[0].iterdir())))
     assert np.abs(load(out)(photo).astype(int) - load("storybook")(photo, working_size="full")).max() <= 1
@@ -459,7 +461,7 @@ def test_rates_fall_to_nothing_in_the_second_half_of_the_adversarial_phase(
 
     monkeypatch.setattr(torch.optim, "Adam", Noting)
     config = tiny(domains, vgg_file, steps=12, initial_steps=4, batch_size=2, discriminator_rate=2e-3)
-    training.train("cartoongan", config, options(tmp_path / "run"))
+    trainer.train("cartoongan", config, options(tmp_path / "run"))
     smallest = min(count for count, _ in rates)
     generator, discriminator = ([rate for count, rate in rates if (count != smallest) == which] for which in (True, False))
     falling = [0.01 + 0.99 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)]  # and rising, over 100 steps
@@ -500,7 +502,7 @@ def test_adversarial_phase_leads_to_the_cartoons_and_keeps_what_is_there(
         return save(folder, step, state, **rest)
 
     monkeypatch.setattr(checkpoint, "save", noting)
-    training.train("cartoongan", config, options(tmp_path / "run", checkpoint_every=300))
+    trainer.train("cartoongan", config, options(tmp_path / "run", checkpoint_every=300))
     with torch.no_grad():
         photographs = distance(photos).item()
     (kernel_before, lost_before, alike_before), (kernel, lost, alike) = found[300], found[400]
@@ -520,15 +522,15 @@ def test_prepared_abstractions_are_those_on_the_fly(tmp_path: Path, domains: tup
         Image.fromarray(make_photo(40, 40, seed=n)).save(photos / f"{n:02}.png")
     abstractions.abstractions([photos], abstractions.AbstractionOptions(tmp_path / "drawn", size=40))
     config = tiny((photos, domains[1]), vgg_file, steps=10, initial_steps=10, batch_size=2, image_size=40)
-    training.train("cartoongan", config, options(tmp_path / "fly"))
-    training.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "prepared"))
+    trainer.train("cartoongan", config, options(tmp_path / "fly"))
+    trainer.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "prepared"))
     (fly,), (ready,) = (lines(tmp_path / name / "metrics.jsonl") for name in ("fly", "prepared"))
     assert ready["initialisation"] == pytest.approx(
         fly["initialisation"], rel=0.25
     )  # a mirrored crop is drawn before, or after; others' have twice as much
     (tmp_path / "drawn" / "07.png").unlink()
     with pytest.raises(LimnerError, match=r"07\.png .* has no partner"):
-        training.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "wrong"))
+        trainer.train("cartoongan", replace(config, abstractions=tmp_path / "drawn"), options(tmp_path / "wrong"))
 
 
 def test_initialisation_learns_to_draw(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
@@ -544,7 +546,7 @@ def test_initialisation_learns_to_draw(tmp_path: Path, domains: tuple[Path, Path
         photo.save(photos / f"{name}.png")
     abstractions.abstractions([photos], abstractions.AbstractionOptions(tmp_path / "drawn"))
     config = tiny((photos, domains[1]), vgg_file, steps=200, initial_steps=200, abstractions=tmp_path / "drawn", width=12)
-    assert training.train("cartoongan", config, options(tmp_path / "run")) is not None
+    assert trainer.train("cartoongan", config, options(tmp_path / "run")) is not None
     network = cartoongan.build(config).eval()
     network.load_state_dict({name: value.float() for name, value in load_file(tmp_path / "run" / "style.safetensors").items()})
     picture, target = (as_batch(each) for each in (np.array(unseen), abstraction.of_pixels(np.array(unseen))))
@@ -558,14 +560,14 @@ def test_crops_without_edges_are_those_of_the_cartoons(domains: tuple[Path, Path
     crops = data.Crops(store, list(range(40)), size=32, min_scale=0.6, seed=1)
     for workers in (0, 2):
         stream = data.Stream(crops, batch_size=3, device=torch.device("cpu"), workers=workers)
-        smoothed = stream.altered(lambda crop: edges.edge_smoothed(crop)[0])
+        smoothed = stream.altered(lambda crop: edge_smoothing.edge_smoothed(crop)[0])
         stream.end_at(3)
         for step in range(3):
             shown = (stream[step] * 255).round().byte().permute(0, 2, 3, 1).numpy()
             without = (smoothed[step] * 255).round().byte().permute(0, 2, 3, 1).numpy()
             assert not np.array_equal(shown, without)
             for a, b in zip(shown, without, strict=True):
-                assert np.array_equal(edges.edge_smoothed(a)[0], b)
+                assert np.array_equal(edge_smoothing.edge_smoothed(a)[0], b)
         stream.close()
 
 
@@ -578,9 +580,9 @@ def test_prepared_edges_take_the_place_of_those_on_the_fly(
     monkeypatch.setattr(cartoongan, "edge_smoothed", never)
     prepared.edges([domains[1]], prepared.EdgeOptions(tmp_path / "edges"))
     config = tiny(domains, vgg_file, steps=6, initial_steps=2, batch_size=2, edges=tmp_path / "edges")
-    assert training.train("cartoongan", config, options(tmp_path / "run")) is not None
+    assert trainer.train("cartoongan", config, options(tmp_path / "run")) is not None
     with pytest.raises(AssertionError):  # and without them, edges are smoothed on the fly
-        training.train("cartoongan", replace(config, edges=None), options(tmp_path / "other"))
+        trainer.train("cartoongan", replace(config, edges=None), options(tmp_path / "other"))
 
 
 def test_score_of_the_photographs_themselves_is_one(vgg_file: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import cli
+from limner.cli import main
+from limner.errors import LimnerError
 from tests.conftest import make_photo
 
 
@@ -24,7 +25,7 @@ def limner(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, 
 
     def call(*words: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stop:
-            cli.main([str(word) for word in words])
+            main.main([str(word) for word in words])
         out, err = capsys.readouterr()
         return int(stop.value.code or 0), out, err
 
@@ -103,13 +104,13 @@ def test_painting_a_folder_twice_does_not_paint_the_paintings(limner: Call, phot
 
 
 def test_paintings_in_one_style_are_no_photos_for_another(limner: Call, photo: Path, style_file: Path) -> None:
-    from limner import gallery
+    from limner.gallery import bundled
 
-    Image.fromarray(make_photo(20, 20)).save(photo.with_name(f"photo.{gallery.names()[0]}.jpg"))
-    Image.fromarray(make_photo(20, 20)).save(photo.with_name(f"orphan.{gallery.names()[0]}.jpg"))
+    Image.fromarray(make_photo(20, 20)).save(photo.with_name(f"photo.{bundled.names()[0]}.jpg"))
+    Image.fromarray(make_photo(20, 20)).save(photo.with_name(f"orphan.{bundled.names()[0]}.jpg"))
     limner("apply", photo.parent, "-s", style_file)
     made = sorted(name for name in tree(photo.parent) if name.endswith(".tiny.jpg"))
-    assert made == [f"orphan.{gallery.names()[0]}.tiny.jpg", "photo.tiny.jpg"]
+    assert made == [f"orphan.{bundled.names()[0]}.tiny.jpg", "photo.tiny.jpg"]
 
 
 def test_strength_zero_is_the_file_itself_whatever_its_profile(limner: Call, tmp_path: Path, style_file: Path) -> None:
@@ -276,7 +277,7 @@ def test_styles_lists_and_shows_cards(limner: Call, style_file: Path) -> None:
 def test_help_names_every_option_once(limner: Call) -> None:
     import dataclasses
 
-    from limner.batch import Options
+    from limner.batch.options import Options
 
     out = limner("apply", "--help")[1]
     for field in dataclasses.fields(Options):
@@ -305,3 +306,19 @@ def test_console_script(photo: Path, style_file: Path) -> None:
     assert done.stdout.strip() == str(photo.with_name("photo.tiny.jpg"))
     assert done.stderr.count("\n") == 3
     assert done.stderr.count("none.jpg") == 2
+
+
+def test_options_have_their_python_names_in_the_library_and_flags_here() -> None:
+    from limner.batch.options import Options, check
+    from limner.cli.console import as_flags
+
+    with pytest.raises(LimnerError) as raised:
+        check(Options(max_size=0))
+    assert "`max_size`" in str(raised.value)
+    assert "--" not in str(raised.value)
+    assert "A --max-size of 0" in as_flags(str(raised.value))
+
+
+def test_a_flag_keeps_its_old_name(limner: Call, photo: Path, style_file: Path) -> None:
+    for words in (["--engine", "local"], ["--engine=local"], ["--executor", "local"]):
+        assert limner("apply", photo, "-s", style_file, "--overwrite", *words)[0] == 0

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import nn
 
 import limner
-from limner import card, training
+from limner.gallery import card
 from limner.methods import cyclegan
 from limner.methods.cyclegan import Config, Discriminator, Generator
+from limner.training import trainer
 from tests.runs import lines, options, same, weights
 
 
@@ -50,7 +51,7 @@ def test_preset_paper_is_the_paper() -> None:
     assert count(cyclegan.build(config)) == 11_378_179
     assert any(isinstance(module, nn.ConvTranspose2d) for module in cyclegan.build(config).modules())
     assert (config.cycle_weight, config.identity_weight, config.pool, config.batch_size, config.learning_rate) == (10, 5, 50, 1, 2e-4)
-    assert round(config.image_size / config.min_scale) == 286 == training.best_short_side("cyclegan", config, options(Path()))
+    assert round(config.image_size / config.min_scale) == 286 == trainer.best_short_side("cyclegan", config, options(Path()))
     assert config.steps == 200 * 6287
     deviation = (
         torch.cat([module.weight.flatten() for module in cyclegan.build(config).modules() if isinstance(module, nn.Conv2d)]).std().item()
@@ -59,7 +60,7 @@ def test_preset_paper_is_the_paper() -> None:
 
 
 def test_without_averaging_the_style_is_the_last_weights(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
-    training.train("cyclegan", small(domains, vgg_file, steps=3, averaging=0.0), options(tmp_path / "run"))
+    trainer.train("cyclegan", small(domains, vgg_file, steps=3, averaging=0.0), options(tmp_path / "run"))
     found = weights(tmp_path / "run", 3)
     for ours, theirs in (("average", "there"), ("average_back", "back")):
         of = {
@@ -112,7 +113,7 @@ def small(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> Config:
 def test_a_known_mapping_is_learnt_both_ways(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
     run = tmp_path / "swap"
     config = small(domains, vgg_file, steps=300, batch_size=2, learning_rate=2e-3)
-    assert training.train("cyclegan", config, options(run, checkpoint_every=150)) == run / "style.onnx"
+    assert trainer.train("cyclegan", config, options(run, checkpoint_every=150)) == run / "style.onnx"
     found = lines(run / "metrics.jsonl")
     assert np.mean([line["cycle"] for line in found[-5:]]) < 0.6 * np.mean([line["cycle"] for line in found[:5]])
     names = [card.read(run / file).name for file in ("style.onnx", "style-back.onnx")]
@@ -135,7 +136,7 @@ def test_a_known_mapping_is_learnt_both_ways(tmp_path: Path, domains: tuple[Path
 
 def test_resuming_is_exact_across_pools_and_schedules(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
     config = small(domains, vgg_file, steps=24, pool=6)
-    training.train("cyclegan", config, options(tmp_path / "whole", checkpoint_every=12))
+    trainer.train("cyclegan", config, options(tmp_path / "whole", checkpoint_every=12))
     import shutil
 
     broken = tmp_path / "broken"
@@ -143,7 +144,7 @@ def test_resuming_is_exact_across_pools_and_schedules(tmp_path: Path, domains: t
     (broken / "checkpoints" / "step-00000024.pt").unlink()  # as if killed after step 12
     for name in ("style.onnx", "style-back.onnx"):
         (broken / name).unlink()
-    training.train("cyclegan", config, options(broken, checkpoint_every=12), resume=True)
+    trainer.train("cyclegan", config, options(broken, checkpoint_every=12), resume=True)
     whole = weights(tmp_path / "whole", 24)
     assert sum("pool_" in name and "pictures" in name for name in whole) == 12
     same(whole, weights(broken, 24))
@@ -152,11 +153,11 @@ def test_resuming_is_exact_across_pools_and_schedules(tmp_path: Path, domains: t
 
 
 def test_an_npz_of_two_domains_trains_the_same(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
-    from limner import prepare
+    from limner.prepare import squares
 
-    prepare.npz((), prepare.Options(tmp_path / "set.npz", size=40, distance=-1), domain_a=domains[:1], domain_b=domains[1:])
+    squares.npz((), squares.Options(tmp_path / "set.npz", size=40, distance=-1), domain_a=domains[:1], domain_b=domains[1:])
     config = small(domains, vgg_file, steps=4)
-    training.train("cyclegan", config, options(tmp_path / "folders"))
+    trainer.train("cyclegan", config, options(tmp_path / "folders"))
     both = tmp_path / "set.npz"
-    training.train("cyclegan", replace(config, domain_a=both, domain_b=both), options(tmp_path / "npz"))
+    trainer.train("cyclegan", replace(config, domain_a=both, domain_b=both), options(tmp_path / "npz"))
     same(weights(tmp_path / "folders", 4), weights(tmp_path / "npz", 4))

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from limner import image
 from limner.errors import LimnerError
-from limner.sources import open_source
+from limner.pictures import image
+from limner.pictures.sources import open_source
 from limner.training import data
 from limner.training.run import Run
 from tests.conftest import make_photo

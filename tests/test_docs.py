@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from limner import cli
-from limner.cli.train import method_names
+from limner.cli import main
+from limner.methods import contract
 
 ROOT = Path(__file__).parent.parent
 PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",), ("abstractions",)))
-TRAIN = tuple(("train", name.replace("_", "-")) for name in method_names())
+TRAIN = tuple(("train", contract.shown(name)) for name in contract.names())
 COMMANDS = (("apply",), ("sheet",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",))
 
 
@@ -21,7 +21,7 @@ def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     parts = [f"# The command line\n\nWhat `--help` says, command by command. {codes}\n"]
     for command in COMMANDS:
         with pytest.raises(SystemExit):
-            cli.main([*command, "--help"])
+            main.main([*command, "--help"])
         text = "\n".join(line.rstrip() for line in capsys.readouterr().out.strip().splitlines())
         parts.append(f"## limner {' '.join(command)}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
@@ -51,13 +51,13 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_examples_in_readme_name_bundled_styles() -> None:
-    from limner import gallery
+    from limner.gallery import bundled
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for style in gallery.names():
+    for style in bundled.names():
         assert style in text
     for style in re.findall(r"(?:-s|--style) ([a-z-]+)(?![a-z./-])", text):
-        assert style in gallery.names(), style
+        assert style in bundled.names(), style
 
 
 def _tree_in_readme() -> str:

@@ -13,11 +13,15 @@ from onnx import helper
 from PIL import Image
 
 import limner as library
-from limner import batch, card, enlarge, image, manifest, rows
-from limner import style as style_module
-from limner.blend import LUMA
+from limner.batch import opening
+from limner.batch.options import Options
 from limner.errors import LimnerError
-from limner.style import Style
+from limner.gallery import card
+from limner.pictures import image, manifest, scanlines
+from limner.style import enlarge
+from limner.style import style as style_module
+from limner.style.blend import LUMA
+from limner.style.style import Style
 from tests.conftest import make_photo
 from tests.test_cli import Call, limner, pixels
 
@@ -42,7 +46,7 @@ def with_working_size(style: Path, size: Any, path: Path) -> Path:
 def enlarged(painted: NDArray[Any], height: int, width: int, photo: NDArray[Any] | None = None) -> NDArray[Any]:
     """Of a photograph that shows nothing, unless one is given."""
     photo = np.full((height, width, 3), np.iinfo(painted.dtype).max // 2, painted.dtype) if photo is None else photo
-    source = rows.of(image.Picture(photo))
+    source = scanlines.of(image.Picture(photo))
     return np.concatenate(list(enlarge.enlarged(painted, enlarge.reduced(source, painted.shape[:2]), source)))
 
 
@@ -101,7 +105,7 @@ def test_lettering_stays_and_grain_does_not_come() -> None:
     """Bars a little wider than a pixel of the small picture, and a painting that shows them as well as it can."""
     dark = np.arange(480) // 9 % 2 == 0
     page = np.where(dark[None, :, None], 40, 220).repeat(320, 0).repeat(3, 2).astype(np.uint8)
-    painted = enlarge.reduced(rows.of(image.Picture(page)), (40, 60))
+    painted = enlarge.reduced(scanlines.of(image.Picture(page)), (40, 60))
     large = enlarged(painted, 320, 480, page)
     assert np.array_equal(large[..., 0] < 130, page[..., 0] < 130)
     assert np.mean((enlarged(painted, 320, 480)[..., 0] < 130) != dark) > 0.1, "the small picture alone does not tell"
@@ -114,7 +118,7 @@ def test_bands_leave_no_trace(depth: Any, monkeypatch: pytest.MonkeyPatch) -> No
     factor = 257 if depth == np.uint16 else 1
     painted, photo = (make_photo(*size, seed=5).astype(depth) * factor for size in ((90, 60), (450, 300)))
     whole = enlarged(painted, 300, 450, photo)
-    source = rows.of(image.Picture(photo))
+    source = scanlines.of(image.Picture(photo))
     small = enlarge.reduced(source, (60, 90))
     monkeypatch.setattr(enlarge, "ROWS", 7)
     monkeypatch.setattr(enlarge, "PIXELS", 20_000)
@@ -240,7 +244,7 @@ def test_a_big_file_goes_through_in_rows(small_style: Path, tmp_path: Path, dept
     monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))
     told: list[str] = []
     parts: list[float] = []
-    work = batch.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), batch.Options(style=str(small_style)), told.append)
+    work = opening.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), Options(style=str(small_style)), told.append)
     work.watch = parts.append
     assert [result.outcome for result in work] == ["painted"]
     assert "250 x 200 pixels, in bands: about" in told[0]

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from limner import card, image
 from limner.blocks import painterly
 from limner.errors import LimnerError
+from limner.gallery import card
 from limner.methods import fast_style
+from limner.pictures import image
 from limner.prepare import abstractions
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, small, weights
@@ -72,7 +73,7 @@ def test_relative_error_does_not_depend_on_scale() -> None:
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+    with pytest.raises(LimnerError, match=f"`{next(iter(bad))}`"):
         fast_style.Config(Path(), Path(), **bad)
 
 
@@ -96,7 +97,7 @@ def test_tone_wants_light_and_dark_in_their_places() -> None:
 
 
 def test_a_painting_without_covariance_does_not_drown_everything(vgg_file: Path) -> None:
-    from limner import features
+    from limner.blocks import features
 
     config = fast_style.Config(Path(), Path(), style_layers=("relu1_1", "relu2_1"))
     vgg = features.load(config.style_layers, vgg_file)
@@ -117,7 +118,7 @@ def test_total_variation_by_hand() -> None:
 
 def test_style_loss_knows_the_painting(vgg_file: Path) -> None:
     """Zero for the painting itself, small for its mirror image, large for another picture."""
-    from limner import features
+    from limner.blocks import features
 
     config = fast_style.Config(Path(), Path(), style_layers=("relu1_1", "relu2_1"), pyramid=2)
     torch.manual_seed(1)
@@ -147,24 +148,24 @@ def prepared(photos: Path, painting: Path | None, out: Path, **changes: Any) -> 
 
 def test_older_recipes_keep_their_hashes() -> None:
     """Options that came later count only where they say something else than what all trainings did before."""
-    from limner import training
+    from limner.training import trainer
 
     plain = fast_style.Config(Path("painting.jpg"), Path("photos"))
-    assert training.recipe_sha256("fast_style", plain, 0) == "7426d8708a70cc817f71968fe91ea9e42a01f9002193620d7f7ca1d44f7f41f0"
+    assert trainer.recipe_sha256("fast_style", plain, 0) == "7426d8708a70cc817f71968fe91ea9e42a01f9002193620d7f7ca1d44f7f41f0"
     other = {"start": Path("style.safetensors"), "abstractions": Path("drawn")}
-    assert training.recipe_sha256("fast_style", replace(plain, **other), 0) == training.recipe_sha256("fast_style", plain, 0)
+    assert trainer.recipe_sha256("fast_style", replace(plain, **other), 0) == trainer.recipe_sha256("fast_style", plain, 0)
     assert set(plain.LATER) <= {f.name for f in fields(plain)}
     for name, value in {"target": "flow", "generator": "unet", "stroke_size": 2.0, "blocks": 4, "initial_steps": 10}.items():
-        assert training.recipe_sha256("fast_style", replace(plain, **{name: value}), 0) != training.recipe_sha256("fast_style", plain, 0)
+        assert trainer.recipe_sha256("fast_style", replace(plain, **{name: value}), 0) != trainer.recipe_sha256("fast_style", plain, 0)
 
 
 def test_both_phases_and_resume_exactly(tmp_path: Path, painting: Path, many_photos: Path, vgg_file: Path) -> None:
-    from limner import training
+    from limner.training import trainer
 
     made = prepared(many_photos, painting, tmp_path / "drawn")
     config = flowing(painting, many_photos, vgg_file, abstractions=made)
     every = {"checkpoint_every": 3, "keep_checkpoints": 9}
-    assert training.train("fast_style", config, options(tmp_path / "whole", **every)) is not None
+    assert trainer.train("fast_style", config, options(tmp_path / "whole", **every)) is not None
     assert {"content", "style", "tone", "colour"} <= lines(tmp_path / "whole" / "held-out.jsonl")[-1].keys()
     for step in (3, 9):  # in either phase
         broken = tmp_path / f"broken-{step}"
@@ -172,18 +173,18 @@ def test_both_phases_and_resume_exactly(tmp_path: Path, painting: Path, many_pho
         for path in (broken / "checkpoints").glob("step-*"):
             if int(path.stem.split("-")[1]) > step:
                 path.unlink()
-        assert training.train("fast_style", config, options(broken, **every), resume=True) is not None
+        assert trainer.train("fast_style", config, options(broken, **every), resume=True) is not None
         same(weights(tmp_path / "whole", 12), weights(broken, 12))
 
 
 def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     """On a photograph never seen, its picture is nearer to the target than the photograph is; and the canvas shows in it."""
-    from limner import training
+    from limner.training import trainer
 
     made = prepared(photos, painting, tmp_path / "drawn")
     changes = {"abstractions": made, "steps": 150, "initial_steps": 150, "width": "half", "levels": 2}
     config = flowing(painting, photos, vgg_file, **changes)
-    assert training.train("fast_style", config, options(tmp_path / "run")) is not None
+    assert trainer.train("fast_style", config, options(tmp_path / "run")) is not None
     network = fast_style.rebuild(card.read(tmp_path / "run" / "style.onnx").network)
     network.start_from(tmp_path / "run" / "style.safetensors")
     network.eval()
@@ -199,14 +200,14 @@ def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, 
 
 
 def test_strokes_on_the_fly(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
-    from limner import training
+    from limner.training import trainer
 
-    assert training.train("fast_style", flowing(painting, photos, vgg_file, steps=4, initial_steps=2), options(tmp_path / "run"))
+    assert trainer.train("fast_style", flowing(painting, photos, vgg_file, steps=4, initial_steps=2), options(tmp_path / "run"))
     start = tmp_path / "run" / "style.safetensors"
     config = flowing(painting, photos, vgg_file, steps=2, initial_steps=0, target="woodblock", start=str(start))
-    assert training.train("fast_style", config, options(tmp_path / "more"))
+    assert trainer.train("fast_style", config, options(tmp_path / "more"))
     with pytest.raises(LimnerError, match="does not hold the weights"):
-        training.train("fast_style", replace(config, levels=2), options(tmp_path / "other"))
+        trainer.train("fast_style", replace(config, levels=2), options(tmp_path / "other"))
 
 
 def test_preparing_takes_the_colours_of_a_painting(tmp_path: Path, painting: Path, photos: Path) -> None:
@@ -217,8 +218,8 @@ def test_preparing_takes_the_colours_of_a_painting(tmp_path: Path, painting: Pat
     assert image.flat(image.read(made / "photo-0.png")).shape == size
     with pytest.raises(LimnerError, match="other stroke_size"):
         prepared(photos, painting, made, stroke_size=1.0)
-    with pytest.raises(LimnerError, match="--painting"):
+    with pytest.raises(LimnerError, match="`painting`"):
         prepared(photos, None, tmp_path / "none")
-    with pytest.raises(LimnerError, match="--stroke-size"):
+    with pytest.raises(LimnerError, match="`stroke_size`"):
         prepared(photos, painting, tmp_path / "none", stroke_size=9.0)
     assert not (tmp_path / "none").exists()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from limner import features
+from limner.blocks import features
 from limner.errors import LimnerError
 
 # Indices in torchvision's vgg19().features, read off its layer list.

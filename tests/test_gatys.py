@@ -17,9 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import features, image
+from limner.blocks import features
 from limner.errors import LimnerError
 from limner.methods import gatys
+from limner.pictures import image
 from limner.training import painting as painting_module
 from limner.training.painting import Easel, Options, paint
 
@@ -338,16 +339,16 @@ def test_memory_is_kept_to_or_refused(tmp_path: Path, config: gatys.Config, phot
     assert spared < whole
     assert sparing((whole + spared) / 2e9 + 12 * 6 * 1.5e-3)
     assert not sparing(20.0)
-    with pytest.raises(LimnerError, match="with --size") as refused:
+    with pytest.raises(LimnerError, match="with `size`") as refused:
         sparing(1.2)
-    advised = int(str(refused.value).partition("--size ")[2].partition(",")[0])
+    advised = int(str(refused.value).partition("`size` ")[2].partition(",")[0])
     assert 600 < advised < 1500
     assert sparing(1.2, (advised * 1000 // 1500, advised))  # and that fits
     easel = Easel(tmp_path / "a.png", still(max_memory=spared * 0.8 / 1e9, precision="auto"))
     easel.bf16 = False
     assert easel.sparing(names, size, painting=10_000, copies=6)
     assert easel.bf16, "half as much, rather than nothing at all"
-    with pytest.raises(LimnerError, match=r"needs about .* GB of memory, and 0.1 GB are allowed: give more with --max-memory"):
+    with pytest.raises(LimnerError, match=r"needs about .* GB of memory, and 0.1 GB are allowed: give more with `max_memory`"):
         paint(photo, [waves], tmp_path / "out.png", config, still(max_memory=0.1))
     assert not (tmp_path / "out.png").exists()
 
@@ -438,13 +439,13 @@ def test_bad_input(tmp_path: Path, config: gatys.Config, photo: Path, waves: Pat
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+    with pytest.raises(LimnerError, match=f"`{next(iter(bad))}`"):
         gatys.Config(**bad)
 
 
 @pytest.mark.parametrize("bad", [{"time_budget": "soon"}, {"max_memory": -1.0}, {"preview_every": -1.0}, {"quality": 500}])
 def test_impossible_settings_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+    with pytest.raises(LimnerError, match=f"`{next(iter(bad))}`"):
         Options(**bad)
 
 

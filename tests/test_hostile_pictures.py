@@ -20,9 +20,13 @@ import pytest
 import tifffile
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from limner import cli, features, files, formats, image, kinds, limits, manifest, plan, rows, sources, tags
+from limner import files, limits
+from limner.batch import planning
+from limner.blocks import features
+from limner.cli import main
 from limner.errors import LimnerError
-from limner.style import default_output
+from limner.pictures import formats, image, manifest, scanlines, signatures, sources, tags
+from limner.style.style import default_output
 from tests.conftest import make_photo
 
 XMP = b"<x:xmpmeta><rdf:Description %s/>%s<dc:title>Harbour</dc:title></x:xmpmeta>"
@@ -69,7 +73,7 @@ def box(major: bytes, *others: bytes) -> bytes:
     ],
 )
 def test_bytes_tell_what_a_file_is(head: bytes, kind: str) -> None:
-    assert kinds.told_by(head) == kind
+    assert signatures.told_by(head) == kind
 
 
 @pytest.mark.parametrize(("format", "name"), [("PNG", "a.jpg"), ("JPEG", "a.tif"), ("TIFF", "a.jpg"), ("WEBP", "a.heic"), ("JPEG", "a")])
@@ -141,7 +145,7 @@ def test_a_raw_photograph_is_not_painted_as_its_thumbnail(photometric: int, tmp_
     path.write_bytes(file.getvalue())
     with pytest.raises(LimnerError, match="raw photograph"):
         image.read(path)
-    assert rows.size_in_rows(path) is None
+    assert scanlines.size_in_rows(path) is None
 
 
 def test_a_tiff_whose_pages_lead_back_ends() -> None:
@@ -149,7 +153,7 @@ def test_a_tiff_whose_pages_lead_back_ends() -> None:
     first = struct.unpack_from("<I", data, 4)[0]
     count = struct.unpack_from("<H", data, first)[0]
     struct.pack_into("<I", data, first + 2 + 12 * count, first)
-    assert kinds.tiff_page(io.BytesIO(data), "x") == kinds.Page()
+    assert signatures.tiff_page(io.BytesIO(data), "x") == signatures.Page()
 
 
 def test_two_samples_a_pixel_are_no_picture_in_colour() -> None:
@@ -401,7 +405,7 @@ def test_a_name_that_would_be_too_long_is_shortened_and_known_again() -> None:
     assert len(os.fsencode(painting.name)) <= 255
     assert painting.name.endswith(".starry-night.jpg")
     assert painting != default_output(Path("in", "照" * 80 + "a.jpg"), "starry-night")
-    assert plan.without_paintings([long, painting], "starry-night") == [long]
+    assert planning.without_paintings([long, painting], "starry-night") == [long]
 
 
 def limner(*words: object, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -416,7 +420,7 @@ Call = Callable[..., tuple[int, str, str]]
 def call(capsys: pytest.CaptureFixture[str]) -> Call:
     def run(*words: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stop:
-            cli.main([str(word) for word in words])
+            main.main([str(word) for word in words])
         return int(stop.value.code or 0), *capsys.readouterr()
 
     return run
@@ -432,7 +436,7 @@ def test_paintings_in_the_folder_of_the_photographs_are_no_photographs(call: Cal
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == [
         *("a.png", "deep/two/a.starry-night.png", "one/a.starry-night.png")
     ]
-    jobs = plan.plan([tmp_path / "**" / "*.png"], tmp_path / "three", "starry-night")  # a pattern finds no others
+    jobs = planning.plan([tmp_path / "**" / "*.png"], tmp_path / "three", "starry-night")  # a pattern finds no others
     assert [job.source.name for job in jobs] == ["a.png"]
     assert len(image.find(tmp_path / "one")) == 1  # named by itself, it is a folder of pictures
 
@@ -482,7 +486,7 @@ def test_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 
-    monkeypatch.setattr(files.fcntl, "flock", refuse)
+    monkeypatch.setattr("filelock.FileLock._acquire", refuse)
     told: list[str] = []
     manifest.Manifest(tmp_path / "out", told.append).close()
     assert "without locks" in told[0]

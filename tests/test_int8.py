@@ -11,10 +11,14 @@ import torch
 from PIL import Image
 
 import limner
-from limner import card, cli, gallery, image, quantize, runtimes
+from limner.blocks.network import StyleNetwork
+from limner.cli import main
 from limner.errors import LimnerError
-from limner.methods import fast_style
-from limner.style import Style
+from limner.gallery import bundled, card
+from limner.pictures import image
+from limner.style import quantize
+from limner.style.runtimes import contract, opening
+from limner.style.style import Style
 from limner.training import export
 from tests.conftest import make_photo
 
@@ -71,14 +75,14 @@ def test_card_tells_the_distance_and_it_is_true(own_style: Path, quantized: Path
 
 def test_engines_agree(quantized: Path) -> None:
     photo = image.to_float(make_photo(96, 64))
-    names: list[runtimes.Runtime] = ["onnxruntime", "openvino"]
-    results = [runtimes.open_style(quantized, runtime=name, precision="float32")(photo) for name in names]
+    names: list[contract.Runtime] = ["onnxruntime", "openvino"]
+    results = [opening.open_style(quantized, runtime=name, precision="float32")(photo) for name in names]
     # Without VNNI, processors add pairs of int8 products in 16 bits, and engines differ in what becomes of sums that do not fit.
     assert np.abs(results[0] - results[1]).mean() < 3 / 255
 
 
 def test_it_is_a_tier(own_style: Path, quantized: Path) -> None:
-    assert gallery.tiers(own_style) == ["standard", "int8"]
+    assert bundled.tiers(own_style) == ["standard", "int8"]
     assert limner.load(own_style, tier="int8").path == quantized
 
 
@@ -86,7 +90,7 @@ def test_what_would_look_different_is_refused_with_the_number(own_style: Path, p
     out = own_style.with_name("refused.onnx")
     words = ["--photos", str(photos), "--count", "8", "--size", "96", "--tolerance", "0.001"]
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["quantize", str(own_style), "-o", str(out), *words])
+        main.main(["quantize", str(own_style), "-o", str(out), *words])
     assert stopped.value.code == 2
     assert "/255 from float32" in capsys.readouterr().err.splitlines()[-1]
     assert not out.exists()
@@ -101,7 +105,7 @@ def test_bad_input_is_one_sentence(own_style: Path, quantized: Path, photos: Pat
     Image.fromarray(make_photo(40, 30)).save(tmp_path / "only.png")
     with pytest.raises(LimnerError, match="too few pictures"):
         quantize.quantize(own_style, tmp_path / "few.onnx", quantize.Options(tmp_path))
-    with pytest.raises(LimnerError, match="--count"):
+    with pytest.raises(LimnerError, match="`count`"):
         quantize.Options(photos, count=1)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LimnerError, match=r"limner\[int8\]"):
@@ -111,7 +115,7 @@ def test_bad_input_is_one_sentence(own_style: Path, quantized: Path, photos: Pat
 def test_distance_by_hand(tmp_path: Path) -> None:
     """Of two networks of which one paints everything lighter by a tenth."""
 
-    class Lighter(fast_style.StyleNetwork):
+    class Lighter(StyleNetwork):
         arguments: ClassVar[dict[str, int]] = {}
         multiple_of, min_side, receptive_field = 1, 1, 1
 
@@ -131,8 +135,8 @@ def test_distance_by_hand(tmp_path: Path) -> None:
 
 
 def test_bundled_int8_styles_stay_close() -> None:
-    for name in gallery.names():
-        assert "int8" in gallery.tiers(name)
+    for name in bundled.names():
+        assert "int8" in bundled.tiers(name)
         before, after = limner.load(name), limner.load(name, tier="int8")
         assert after.card.weights_sha256 == before.card.weights_sha256
         photo = make_photo(160, 120)

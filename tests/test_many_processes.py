@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from limner import training
 from limner.methods import cyclegan
+from limner.training import trainer
 from tests.runs import command, lines, options, small, weights
 
 STEPS = 3
@@ -26,7 +26,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, painting: Pa
     # A few small steps, since Adam makes large steps of the rounding of small gradients, and soon other pictures.
     config = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=4, learning_rate=1e-4)
     one, two = tmp_path / "one", tmp_path / "two"
-    training.train("fast_style", config, options(one, checkpoint_every=2))
+    trainer.train("fast_style", config, options(one, checkpoint_every=2))
     halved = small(painting, many_photos, vgg_file, steps=STEPS, batch_size=2, learning_rate=1e-4)
     done = torchrun(command(halved, options(two, checkpoint_every=2, device="auto")))
     assert done.returncode == 0, done.stderr
@@ -40,7 +40,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path, painting: Pa
             for key in a.keys() - {"seconds"}:
                 assert b[key] == pytest.approx(a[key], rel=1e-4, abs=2e-6), (name, key)
     half = tmp_path / "half"
-    training.train("fast_style", halved, options(half))
+    trainer.train("fast_style", halved, options(half))
     assert abs(lines(half / "metrics.jsonl")[0]["loss"] - lines(one / "metrics.jsonl")[0]["loss"]) > 1e-3  # the other half counts
     a, b = weights(one, STEPS), weights(two, STEPS)
     for name in a:
@@ -57,7 +57,7 @@ def test_two_processes_of_a_gan_are_one_with_twice_the_batch(tmp_path: Path, man
     small_networks = {"width": 8, "blocks": 1, "discriminator_width": 8, "image_size": 32, "score_layers": ("relu1_2",)}
     config = cyclegan.Config(many_photos, many_photos, vgg=vgg_file, steps=STEPS, batch_size=4, learning_rate=1e-5, **small_networks)
     one, two = tmp_path / "one", tmp_path / "two"
-    training.train("cyclegan", config, options(one, checkpoint_every=2))
+    trainer.train("cyclegan", config, options(one, checkpoint_every=2))
     halved = replace(config, batch_size=2)
     done = torchrun(command(halved, options(two, checkpoint_every=2, device="auto"), method="cyclegan"))
     assert done.returncode == 0, done.stderr
@@ -65,7 +65,7 @@ def test_two_processes_of_a_gan_are_one_with_twice_the_batch(tmp_path: Path, man
     for key in ours.keys() - {"seconds"}:
         assert theirs[key] == pytest.approx(ours[key], rel=1e-4, abs=2e-6), key
     half = tmp_path / "half"
-    training.train("cyclegan", halved, options(half))
+    trainer.train("cyclegan", halved, options(half))
     assert abs(lines(half / "metrics.jsonl")[0]["loss"] - ours["loss"]) > 1e-3  # the other half counts
     assert (two / "style.onnx").exists()
     assert (two / "style-back.onnx").exists()

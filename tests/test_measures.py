@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
-from limner import features
-from limner.blocks import abstraction, measures
+from limner.blocks import abstraction, features, measures
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 ARTISTS = ("catherine-groenewald", "rob-owen", "magriet-brink", "jesse-breytenbach")

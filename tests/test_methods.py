@@ -1,38 +1,37 @@
 """What every method promises: found by its file alone, so that a new one is tested as soon as it is there."""
 
 import dataclasses
-import importlib
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from limner import gallery, methods
-from limner.cli.train import method_names
+from limner.gallery import bundled
+from limner.methods import contract
 
-MODULES = [importlib.import_module(f"limner.methods.{name}") for name in method_names()]
+MODULES = [contract.find(name) for name in contract.names()]
 
 
 @pytest.fixture(params=MODULES, ids=lambda module: module.__name__.rpartition(".")[2])
-def method(request: pytest.FixtureRequest) -> methods.Method:
+def method(request: pytest.FixtureRequest) -> contract.Method:
     return request.param  # type: ignore[no-any-return]
 
 
-def build(method: methods.Method) -> nn.Module:
+def build(method: contract.Method) -> nn.Module:
     required = {
-        f.name: Path() if f.type is Path else gallery.default()  # a teacher
+        f.name: Path() if f.type is Path else bundled.default()  # a teacher
         for f in dataclasses.fields(method.Config)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
     return method.build(method.Config(**required))
 
 
-def test_names_its_paper(method: methods.Method) -> None:
+def test_names_its_paper(method: contract.Method) -> None:
     assert "arxiv.org/abs/" in (method.__doc__ or "")
 
 
-def test_every_option_is_documented_and_frozen(method: methods.Method) -> None:
+def test_every_option_is_documented_and_frozen(method: contract.Method) -> None:
     import ast
     import inspect
 
@@ -42,16 +41,16 @@ def test_every_option_is_documented_and_frozen(method: methods.Method) -> None:
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.target.id != "PRESETS":
             assert isinstance(following, ast.Expr), f"{statement.target.id} has no docstring"
     with pytest.raises(dataclasses.FrozenInstanceError):
-        method.Config.__setattr__(object.__new__(method.Config), "steps", 1)
+        method.Config.__setattr__(object.__new__(method.Config), "steps", 1)  # type: ignore[call-arg]
 
 
-def test_presets_are_options(method: methods.Method) -> None:
+def test_presets_are_options(method: contract.Method) -> None:
     names = {f.name for f in dataclasses.fields(method.Config)}
-    for preset in method.Config.PRESETS.values():
+    for preset in method.Config.PRESETS.values():  # type: ignore[attr-defined]
         assert set(preset) <= names
 
 
-def test_network_maps_pictures_to_pictures(method: methods.Method) -> None:
+def test_network_maps_pictures_to_pictures(method: contract.Method) -> None:
     torch.manual_seed(0)
     network = build(method).eval()
     side = network.multiple_of * 8
@@ -63,18 +62,19 @@ def test_network_maps_pictures_to_pictures(method: methods.Method) -> None:
     assert painted.std() > 0
 
 
-def test_network_is_rebuilt_from_its_arguments(method: methods.Method) -> None:
+def test_network_is_rebuilt_from_its_arguments(method: contract.Method) -> None:
     network = build(method)
     again = type(network)(**network.arguments)
     again.load_state_dict(network.state_dict())
 
 
-def test_receptive_field_is_as_the_card_says(method: methods.Method) -> None:
+def test_receptive_field_is_as_the_card_says(method: contract.Method) -> None:
     """Measured: how far from an output pixel an input pixel can be and still count, normalisation aside."""
     network = _without_norm_and_relu(build(method).double())
     field, middle = 0, network.receptive_field
+    side = -(-(2 * middle + network.multiple_of) // network.multiple_of) * network.multiple_of  # the whole field, around every phase
     for phase in range(network.multiple_of):
-        picture = torch.rand(1, 3, 2 * middle // 8 * 8, 2 * middle // 8 * 8, dtype=torch.double, requires_grad=True)
+        picture = torch.rand(1, 3, side, side, dtype=torch.double, requires_grad=True)
         network(picture)[0, :, middle, middle + phase].sum().backward()
         assert picture.grad is not None
         columns = picture.grad[0].abs().sum((0, 1)).nonzero()
@@ -82,7 +82,7 @@ def test_receptive_field_is_as_the_card_says(method: methods.Method) -> None:
     assert field == network.receptive_field
 
 
-def test_smallest_side_works_and_nothing_smaller(method: methods.Method) -> None:
+def test_smallest_side_works_and_nothing_smaller(method: contract.Method) -> None:
     network = build(method).eval()
     smaller = network.min_side - network.multiple_of
     with torch.no_grad():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from limner import card
 from limner.errors import LimnerError
+from limner.gallery import card
 from limner.methods import fast_style
-from limner.runtimes import openvino_engine
+from limner.style.runtimes import openvino_engine
 from limner.training import parity
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limner import prepare
-from limner.duplicates import difference_hash
 from limner.errors import LimnerError
-from limner.sources import open_source
+from limner.pictures.duplicates import difference_hash
+from limner.pictures.sources import open_source
+from limner.prepare import parts, squares
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.test_cli import Call, check_refused, tree
@@ -42,7 +42,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(kind: str, out: Path, **changes: Any) -> Any:
-    made = {"crops": prepare.CropOptions, "shards": prepare.ShardOptions, "npz": prepare.Options}[kind]
+    made = {"crops": squares.CropOptions, "shards": squares.ShardOptions, "npz": squares.Options}[kind]
     return made(out, **{"size": 32, "workers": 2, **({"per_shard": 70} if kind == "shards" else {}), **changes})
 
 
@@ -62,13 +62,13 @@ def test_hash_knows_a_picture_again_and_not_another() -> None:
 
 
 def test_crops_drop_near_duplicates_and_tell_of_bad_files(many: Path, tmp_path: Path) -> None:
-    done = prepare.crops([many], options("crops", tmp_path / "set"))
+    done = squares.crops([many], options("crops", tmp_path / "set"))
     assert done.written == {"images": 200}
     assert done.near == 20
     assert [sentence.split(" is ")[0] for sentence in done.bad] == [str(many / "050-bad.jpg"), str(many / "150-bad.jpg")]
     source = open_source(tmp_path / "set")
     assert len(source) == 200
-    lines = [json.loads(line) for line in (tmp_path / "set" / prepare.parts.MANIFEST).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "set" / parts.MANIFEST).read_text().splitlines()]
     taken = {name: key for line in lines[1:] for name, (key, _) in line["taken"].items()}
     assert lines[0]["size"] == 32
     assert str(many.parent) not in json.dumps(lines[0])
@@ -82,7 +82,7 @@ def test_crops_drop_near_duplicates_and_tell_of_bad_files(many: Path, tmp_path: 
 
 
 def test_all_are_kept_where_that_is_asked(many: Path, tmp_path: Path) -> None:
-    assert prepare.crops([many], options("crops", tmp_path / "set", distance=-1)).written == {"images": 220}
+    assert squares.crops([many], options("crops", tmp_path / "set", distance=-1)).written == {"images": 220}
 
 
 def test_sizes(tmp_path: Path) -> None:
@@ -91,26 +91,26 @@ def test_sizes(tmp_path: Path) -> None:
         Image.fromarray(make_photo(*size)).save(tmp_path / "in" / f"{name}.png")
     for crops, expected in ((1, [(50, 50), (30, 30)]), (0, [(100, 50), (30, 40)]), (2, [(50, 50), (50, 50), (30, 30), (30, 30)])):
         out = tmp_path / str(crops)
-        assert prepare.crops([tmp_path / "in"], options("crops", out, size=50, crops=crops, distance=-1)).written["images"] == len(expected)
+        assert squares.crops([tmp_path / "in"], options("crops", out, size=50, crops=crops, distance=-1)).written["images"] == len(expected)
         source = open_source(out)
         assert [source[n].shape[1::-1] for n in range(len(source))] == expected
     assert not np.array_equal(source[0], source[1])
     other = tmp_path / "other"
-    prepare.crops([tmp_path / "in"], options("crops", other, size=50, crops=2, distance=-1, seed=1))
+    squares.crops([tmp_path / "in"], options("crops", other, size=50, crops=2, distance=-1, seed=1))
     assert not np.array_equal(open_source(other)[0], source[0])
-    done = prepare.npz([tmp_path / "in"], options("npz", tmp_path / "set.npz", size=50))
+    done = squares.npz([tmp_path / "in"], options("npz", tmp_path / "set.npz", size=50))
     assert done.written == {"images": 1}
     assert done.bad == ("in/small.png cannot be used: it is smaller than --size 50: give a smaller one.",)
 
 
 def test_shards_hold_what_was_asked(many: Path, tmp_path: Path) -> None:
-    prepare.shards([many], options("shards", tmp_path / "set"))
+    squares.shards([many], options("shards", tmp_path / "set"))
     files = sorted((tmp_path / "set").glob("*.tar"))
     assert [file.name for file in files] == ["shard-00000.tar", "shard-00001.tar", "shard-00002.tar"]
     assert [len(open_source(file)) for file in files] == [70, 70, 60]
     with tarfile.open(files[1]) as tar:
         assert all(member.mtime == 0 and member.name.endswith(".jpg") for member in tar)
-    again = prepare.npz([tmp_path / "set"], options("npz", tmp_path / "set.npz"))
+    again = squares.npz([tmp_path / "set"], options("npz", tmp_path / "set.npz"))
     assert again.written == {"images": 200}
 
 
@@ -118,7 +118,7 @@ def test_no_empty_shard_where_only_near_duplicates_are_left(tmp_path: Path) -> N
     (tmp_path / "in").mkdir()
     for n in range(4):
         Image.fromarray(make_photo(40, 40, seed=min(n, 1))).save(tmp_path / "in" / f"{n}.png")
-    done = prepare.shards([tmp_path / "in"], options("shards", tmp_path / "set", per_shard=2))
+    done = squares.shards([tmp_path / "in"], options("shards", tmp_path / "set", per_shard=2))
     assert (done.written, done.near) == ({"images": 2}, 2)
     assert sorted(tree(tmp_path / "set")) == ["prepared.jsonl", "shard-00000.tar"]
 
@@ -126,7 +126,7 @@ def test_no_empty_shard_where_only_near_duplicates_are_left(tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", ["crops", "shards", "npz"])
 def test_threads_do_not_change_a_byte(many: Path, tmp_path: Path, kind: str) -> None:
     for workers in (1, 5):
-        getattr(prepare, kind)([many], options(kind, tmp_path / str(workers) / out_name(kind), workers=workers, crops=2))
+        getattr(squares, kind)([many], options(kind, tmp_path / str(workers) / out_name(kind), workers=workers, crops=2))
     assert tree(tmp_path / "1") == tree(tmp_path / "5")
 
 
@@ -136,12 +136,12 @@ class Stop(BaseException):
 
 @pytest.mark.parametrize("kind", ["crops", "shards", "npz"])
 def test_ended_and_taken_up_again_equals_done_in_one_go(many: Path, tmp_path: Path, kind: str) -> None:
-    make = getattr(prepare, kind)
+    make = getattr(squares, kind)
     make([many], options(kind, tmp_path / "whole" / out_name(kind)))
     asked = options(kind, tmp_path / "ended" / out_name(kind))
     seen: list[int] = []
 
-    def stop_at(place: int) -> prepare.Progress:
+    def stop_at(place: int) -> squares.Progress:
         def progress(done: int, total: int) -> None:
             seen.append(done)
             if done == place:
@@ -162,27 +162,28 @@ def test_ended_and_taken_up_again_equals_done_in_one_go(many: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["crops", "shards", "npz"])
 def test_killed_and_taken_up_again_equals_done_in_one_go(many: Path, tmp_path: Path, kind: str) -> None:
-    make = getattr(prepare, kind)
+    make = getattr(squares, kind)
     make([many], options(kind, tmp_path / "whole" / out_name(kind)))
     asked = options(kind, tmp_path / "killed" / out_name(kind))
     # Slow enough to be met alive, at a moment that is another one each time.
     program = f"""
 import time
 from pathlib import Path, PosixPath
-from limner import prepare, sources
+from limner.pictures import sources
+from limner.prepare import squares
 read = sources.Pictures.__getitem__
 sources.Pictures.__getitem__ = lambda self, n: (time.sleep(0.005), read(self, n))[1]
-prepare.{kind}([Path({str(many)!r})], prepare.{type(asked).__name__}{repr(asked)[len(type(asked).__name__) :]})
+squares.{kind}([Path({str(many)!r})], squares.{type(asked).__name__}{repr(asked)[len(type(asked).__name__) :]})
 """
     process = subprocess.Popen([sys.executable, "-c", program])
     folder = tmp_path / "killed" / ("set.npz.parts" if kind == "npz" else "set")
-    while not (folder / prepare.parts.MANIFEST).exists() or (folder / prepare.parts.MANIFEST).read_bytes().count(b"\n") < 2:
+    while not (folder / parts.MANIFEST).exists() or (folder / parts.MANIFEST).read_bytes().count(b"\n") < 2:
         assert process.poll() is None
         time.sleep(0.002)
     time.sleep(0.15 * np.random.default_rng().random())
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with (folder / prepare.parts.MANIFEST).open("a") as manifest:
+    with (folder / parts.MANIFEST).open("a") as manifest:
         manifest.write('{"array": "ima')  # as if killed in the middle of a line
     (folder / f".{'0' * 16}.tmp").write_bytes(b"left behind")
     make([many], asked)
@@ -191,20 +192,20 @@ prepare.{kind}([Path({str(many)!r})], prepare.{type(asked).__name__}{repr(asked)
 
 def test_a_run_goes_on_only_with_what_it_was_begun_with(many: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    prepare.crops([many], options("crops", out))
+    squares.crops([many], options("crops", out))
     before = tree(out)
-    assert prepare.crops([many], options("crops", out, workers=1)).near == 20  # all is there
+    assert squares.crops([many], options("crops", out, workers=1)).near == 20  # all is there
     for changes, named in (({"size": 40}, "size"), ({"seed": 1, "quality": 50}, "seed, quality")):
         with pytest.raises(LimnerError, match=rf"set was begun with other {named}: "):
-            prepare.crops([many], options("crops", out, **changes))
+            squares.crops([many], options("crops", out, **changes))
     with pytest.raises(LimnerError, match="other sources, pictures"):
-        prepare.crops([many, many / "000.png"], options("crops", out))
+        squares.crops([many, many / "000.png"], options("crops", out))
     with pytest.raises(LimnerError, match="other prepare, per_shard"):
-        prepare.shards([many], options("shards", out))
+        squares.shards([many], options("shards", out))
     assert tree(out) == before
-    (out / prepare.parts.MANIFEST).write_text("a letter\n")
+    (out / parts.MANIFEST).write_text("a letter\n")
     with pytest.raises(LimnerError, match="damaged"):
-        prepare.crops([many], options("crops", out))
+        squares.crops([many], options("crops", out))
 
 
 def test_npz_of_two_domains(many: Path, tmp_path: Path, limner: Call) -> None:
@@ -235,7 +236,7 @@ def test_an_npz_is_joined_in_little_memory(tmp_path: Path) -> None:
     for n in range(4):
         (folder / f"images-{n:05}.raw").write_bytes(bytes([n]) * (20 * 256 * 256 * 3))
     tracemalloc.start()
-    prepare.parts.join(tmp_path / "set.npz", folder, {"images": 80}, 256)
+    parts.join(tmp_path / "set.npz", folder, {"images": 80}, 256)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2e6  # of 16 MB
@@ -251,7 +252,7 @@ def test_films_are_taken_too(tmp_path: Path, limner: Call) -> None:
     code, said, errors = limner("prepare", "crops", tmp_path / "clip.mp4", "-o", tmp_path / "set", "--every", 2, "--distance", -1)
     assert (code, errors) == (0, "")
     assert "3 pictures written" in said
-    brightness = [float(picture.mean()) for picture in open_source(tmp_path / "set")]
+    brightness = [float(picture.mean()) for picture in open_source(tmp_path / "set")]  # type: ignore[attr-defined]
     assert np.allclose(brightness, [8, 88, 168], atol=3)
 
 
@@ -259,7 +260,7 @@ def test_ctrl_c_says_how_to_go_on(many: Path, tmp_path: Path, limner: Call, monk
     def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "difference_hash", stopped)
+    monkeypatch.setattr(squares, "difference_hash", stopped)
     code, said, errors = limner("prepare", "crops", many, "-o", tmp_path / "set")
     assert (code, said) == (130, "")
     assert errors == "limner: stopped; go on with the same command.\n"

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.slow
 
 SEVERAL = """
 import contextlib, io, json, sys, ray
-from limner import cli
+from limner.cli import main
 ray.init("local", logging_level="ERROR", log_to_driver=False, include_dashboard=False)
 results = []
 for words in json.loads(sys.argv[1]):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            cli.main(words)
+            main.main(words)
         except SystemExit as stop:
             results.append((stop.code or 0, out.getvalue(), err.getvalue()))
 assert ray.is_initialized()  # it is ours, and is left to us
@@ -60,7 +60,7 @@ def test_a_local_ray_paints_the_same_bytes(folder: Path, style_file: Path, tmp_p
     words = ("apply", folder, "-s", style_file, "--keep-colors", "--working-size", 50, "-o")
     code, _, told = limner(*words, plain)
     assert (code, told.splitlines()[1]) == (2, "limner: 9 painted, 0 skipped, 1 failed:")
-    assert limner(*words, by_ray, "--engine", "ray")[::2] == (code, told)  # and not a word of Ray's
+    assert limner(*words, by_ray, "--executor", "ray")[::2] == (code, told)  # and not a word of Ray's
     assert len(paintings(plain)) == 9
     assert paintings(by_ray) == paintings(plain)
     assert records(by_ray) == records(plain)
@@ -68,7 +68,7 @@ def test_a_local_ray_paints_the_same_bytes(folder: Path, style_file: Path, tmp_p
     (by_ray / "0" / "4.tiny.png").unlink()
     (folder / "1" / "bad.jpg").unlink()
     assert limner(*words, by_ray)[2] == "limner: 1 painted, 8 skipped, 0 failed.\n"
-    assert limner(*words, by_ray, "--engine", "ray")[2] == "limner: 0 painted, 9 skipped, 0 failed.\n"
+    assert limner(*words, by_ray, "--executor", "ray")[2] == "limner: 0 painted, 9 skipped, 0 failed.\n"
     assert paintings(by_ray) == paintings(plain)
 
 
@@ -84,16 +84,16 @@ def test_other_file_systems_and_tables(folder: Path, style_file: Path, tmp_path:
     plain, store, table = tmp_path / "plain", tmp_path / "store", tmp_path / "table"
     assert limner("apply", folder, "-s", style_file, "-o", plain)[0] == 0
     # "fsspec+file" is a file system that pyarrow does not know as this machine's own.
-    from_store = ["apply", f"fsspec+file://{folder}", "-s", str(style_file), "-o", f"fsspec+file://{store}", "--engine", "ray"]
-    from_table = ["apply", str(tmp_path / "table.parquet"), "-s", str(style_file), "-o", str(table), "--engine", "ray"]
+    from_store = ["apply", f"fsspec+file://{folder}", "-s", str(style_file), "-o", f"fsspec+file://{store}", "--executor", "ray"]
+    from_table = ["apply", str(tmp_path / "table.parquet"), "-s", str(style_file), "-o", str(table), "--executor", "ray"]
     bad = {
-        "-o.": [folder, "--engine", "ray"],
-        "a.jpg": [folder / "0" / "0.jpg", "--engine", "ray", "-o", tmp_path / "a.jpg"],
-        "nonsense://x cannot be reached": ["nonsense://user:secret@x", "--engine", "ray", "-o", tmp_path / "out"],
-        "--engine ray": ["s3://bucket/x"],
-        "alone": [folder, f"fsspec+file://{folder}", "--engine", "ray", "-o", tmp_path / "out"],
-        "none": [f"fsspec+file://{tmp_path}/none", "--engine", "ray", "-o", tmp_path / "out"],
-        "letters.parquet is no table of pictures": [tmp_path / "letters.parquet", "--engine", "ray", "-o", tmp_path / "out"],
+        "-o.": [folder, "--executor", "ray"],
+        "a.jpg": [folder / "0" / "0.jpg", "--executor", "ray", "-o", tmp_path / "a.jpg"],
+        "nonsense://x cannot be reached": ["nonsense://user:secret@x", "--executor", "ray", "-o", tmp_path / "out"],
+        "--executor ray": ["s3://bucket/x"],
+        "alone": [folder, f"fsspec+file://{folder}", "--executor", "ray", "-o", tmp_path / "out"],
+        "none": [f"fsspec+file://{tmp_path}/none", "--executor", "ray", "-o", tmp_path / "out"],
+        "letters.parquet is no table of pictures": [tmp_path / "letters.parquet", "--executor", "ray", "-o", tmp_path / "out"],
     }
     calls = [
         from_store,
@@ -127,10 +127,10 @@ def test_paintings_become_rows_of_a_table(folder: Path, style_file: Path, tmp_pa
 
     (folder / "1" / "5.png").write_bytes(b"a letter")
     plain, table = tmp_path / "plain", tmp_path / "painted.parquet"
-    into = ["apply", str(folder), "-s", str(style_file), "-o", str(table), "--engine", "ray"]
+    into = ["apply", str(folder), "-s", str(style_file), "-o", str(table), "--executor", "ray"]
     (tmp_path / "other.parquet").mkdir()
     parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "other.parquet" / "part.parquet")
-    again = ["apply", str(table), "-s", str(style_file), "-o", str(tmp_path / "twice.parquet"), "--engine", "ray"]
+    again = ["apply", str(table), "-s", str(style_file), "-o", str(tmp_path / "twice.parquet"), "--executor", "ray"]
     calls = [into, [*into, "--strength", "0.5"], [*into, "--overwrite"], [*into[:-3], str(tmp_path / "other.parquet"), *into[-2:]], again]
     done = subprocess.run([sys.executable, "-c", SEVERAL, json.dumps(calls)], check=True, capture_output=True, text=True)
     first, other, overwrite, no_paintings, twice = json.loads(done.stdout)

@@ -8,15 +8,16 @@ from typing import get_type_hints
 
 import pytest
 
-from limner import card, gallery, training
-from limner.gallery import Tier
+from limner.gallery import bundled, card
+from limner.gallery.bundled import Tier
+from limner.training import trainer
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 
 
-@pytest.mark.parametrize(("name", "tier"), [(name, tier) for name in gallery.names() for tier in gallery.tiers(name) if tier != "int8"])
+@pytest.mark.parametrize(("name", "tier"), [(name, tier) for name in bundled.names() for tier in bundled.tiers(name) if tier != "int8"])
 def test_a_bundled_style_was_trained_by_its_recipe(name: str, tier: Tier) -> None:
-    path = gallery.find(name, tier)
+    path = bundled.find(name, tier)
     table = tomllib.loads((RECIPES / f"{path.stem}.toml").read_text(encoding="utf-8"))
     found, config_of = card.read(path), importlib.import_module(f"limner.methods.{table['method'].replace('-', '_')}").Config
     hints = get_type_hints(config_of)
@@ -25,7 +26,7 @@ def test_a_bundled_style_was_trained_by_its_recipe(name: str, tier: Tier) -> Non
     given = {f.name: table[f.name] for f in fields(config_of) if f.name in table}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     config = config_of(**{name: values[name] if name in options else Path(values[name]) for name in values})
-    assert found.recipe_sha256 == training.recipe_sha256(found.method, config, table["seed"])
+    assert found.recipe_sha256 == trainer.recipe_sha256(found.method, config, table["seed"])
     assert found.steps <= table["steps"]
     for key in ("name", "title", "description", "licence", "authors", "recipe", "trained_on"):
         assert getattr(found, key) == table[key], key

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from limner import card, training
 from limner.errors import LimnerError
-from limner.training import checkpoint
+from limner.gallery import card
+from limner.training import checkpoint, trainer
 from tests import toy
 from tests.runs import STEPS, command, lines, options, same, small, wait_for_step, weights
 
-MAIN = "import torch; torch.set_num_threads(2); from limner.cli import main; main()"
+MAIN = "import torch; torch.set_num_threads(2); from limner.cli.main import main; main()"
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     config = small(painting, photos, vgg_file)
-    assert training.train("fast_style", config, options(tmp_path / "whole")) is not None
+    assert trainer.train("fast_style", config, options(tmp_path / "whole")) is not None
 
     broken = tmp_path / "broken"
     words = command(config, options(broken, workers=1))
@@ -39,8 +39,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, painting: 
     assert 30 <= state["step"] < STEPS
     assert not (broken / "style.onnx").exists()
 
-    method, config, run_options = training.load(broken)
-    assert training.train(method, config, run_options, resume=True) is not None
+    method, config, run_options = trainer.load(broken)
+    assert trainer.train(method, config, run_options, resume=True) is not None
     same(weights(tmp_path / "whole"), weights(broken))
     assert [line["step"] for line in lines(broken / "metrics.jsonl")] == list(range(10, STEPS + 1, 10))
     assert card.read(broken / "style.onnx").weights_sha256 == card.read(tmp_path / "whole" / "style.onnx").weights_sha256
@@ -52,7 +52,7 @@ def test_killed_at_a_random_moment_and_resumed_equals_uninterrupted(
     """SIGKILL, as often as it takes: also while a checkpoint, the held-out number or the report is written."""
     config = small(painting, many_photos, vgg_file)
     every = {"checkpoint_every": 12}
-    assert training.train("fast_style", config, options(tmp_path / "whole", **every)) is not None
+    assert trainer.train("fast_style", config, options(tmp_path / "whole", **every)) is not None
     broken = tmp_path / "broken"
     seed = random.randrange(1 << 30)
     logging.getLogger("tests").warning("seed %d", seed)  # shown if the test fails
@@ -69,8 +69,8 @@ def test_killed_at_a_random_moment_and_resumed_equals_uninterrupted(
     with (broken / "metrics.jsonl").open("a") as file:
         file.write('{"step": 40, "lo')
     (broken / "checkpoints" / f".{16 * 'a'}.tmp").write_bytes(b"half a checkpoint")
-    method, config, run_options = training.load(broken)
-    assert training.train(method, config, run_options, resume=True) is not None
+    method, config, run_options = trainer.load(broken)
+    assert trainer.train(method, config, run_options, resume=True) is not None
     same(weights(tmp_path / "whole"), weights(broken))
     for name in ("metrics.jsonl", "held-out.jsonl"):
         whole, resumed = lines(tmp_path / "whole" / name), lines(broken / name)
@@ -96,13 +96,13 @@ def wait_until_newer(run: Path, known: object, process: "subprocess.Popen[str]")
 def test_pools_and_random_numbers_are_resumed(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two networks, two optimizers, an image pool with random numbers of its own, and the global ones."""
     config = toy.Config(photos)
-    training.train("toy", config, options(tmp_path / "whole"))
+    trainer.train("toy", config, options(tmp_path / "whole"))
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "save", failing_at(40, checkpoint.save))
         with pytest.raises(KeyboardInterrupt):
-            training.train("toy", config, options(tmp_path / "broken", checkpoint_every=20))
+            trainer.train("toy", config, options(tmp_path / "broken", checkpoint_every=20))
     torch.manual_seed(12345)  # whatever was drawn in between
-    training.train("toy", config, options(tmp_path / "broken", checkpoint_every=20), resume=True)
+    trainer.train("toy", config, options(tmp_path / "broken", checkpoint_every=20), resume=True)
     whole = weights(tmp_path / "whole")
     assert sum("pool/pictures" in name for name in whole) == 5
     same(whole, weights(tmp_path / "broken"))
@@ -119,7 +119,7 @@ def failing_at(step: int, save):  # type: ignore[no-untyped-def]
 
 def test_a_full_disk_loses_nothing(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = toy.Config(photos)
-    training.train("toy", config, options(tmp_path / "whole"))
+    trainer.train("toy", config, options(tmp_path / "whole"))
     run = tmp_path / "run"
     saved = torch.save
 
@@ -132,17 +132,17 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, photos: Path, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", full_disk)
         with pytest.raises(LimnerError, match=r"No space left on device.*limner train --resume"):
-            training.train("toy", config, options(run, checkpoint_every=20))
+            trainer.train("toy", config, options(run, checkpoint_every=20))
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000020.pt"]
-    training.train("toy", config, options(run, checkpoint_every=20), resume=True)
+    trainer.train("toy", config, options(run, checkpoint_every=20), resume=True)
     same(weights(tmp_path / "whole"), weights(run))
 
 
 def test_resuming_with_other_options_is_refused(tmp_path: Path, photos: Path) -> None:
     run = tmp_path / "run"
-    training.train("toy", toy.Config(photos, steps=10), options(run))
+    trainer.train("toy", toy.Config(photos, steps=10), options(run))
     with pytest.raises(LimnerError, match=r"were made with other options than its config\.toml has now"):
-        training.train("toy", toy.Config(photos, steps=20), options(run), resume=True)
+        trainer.train("toy", toy.Config(photos, steps=20), options(run), resume=True)
     assert (run / "config.toml").exists()
 
 
@@ -151,8 +151,8 @@ def test_resuming_with_other_pictures_warns(tmp_path: Path, many_photos: Path, c
 
     photos = tmp_path / "photos"
     shutil.copytree(many_photos, photos)
-    training.train("toy", toy.Config(photos, steps=10), options(tmp_path / "run"))
+    trainer.train("toy", toy.Config(photos, steps=10), options(tmp_path / "run"))
     next(photos.iterdir()).unlink()
     with caplog.at_level("WARNING", "limner"):
-        training.train("toy", toy.Config(photos, steps=10), options(tmp_path / "run"), resume=True)
+        trainer.train("toy", toy.Config(photos, steps=10), options(tmp_path / "run"), resume=True)
     assert any("not the same as before" in record.getMessage() for record in caplog.records)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import limner as package
-from limner import sheet
+from limner.batch import sheet
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.test_cli import Call, check_refused, tree
@@ -64,7 +64,7 @@ def test_the_bundled_styles_if_none_is_named(photo: Path) -> None:
 
 
 def test_strokes_are_those_of_the_size_that_is_painted(style_file: Path) -> None:
-    from limner import image
+    from limner.pictures import image
 
     style = package.load(style_file)
     photo = image.Picture(make_photo(200, 120))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.errors import LimnerError
-from limner.sources import Source, open_source
+from limner.pictures.sources import Source, open_source
 from tests.conftest import make_photo
 
 PICTURES = [make_photo(20 + 3 * n, 30, seed=n) for n in range(6)]

@@ -11,16 +11,19 @@ import pytest
 from PIL import Image
 
 import limner
-from limner import blend, card, image, runtimes
 from limner.errors import LimnerError
+from limner.gallery import card
 from limner.methods.fast_style import Generator
-from limner.style import Style
+from limner.pictures import image
+from limner.style import blend
+from limner.style.runtimes import contract, opening
+from limner.style.style import Style
 from tests.conftest import make_photo
 
 SIZES = [(101, 67), (1, 1), (37, 2000), (256, 256), (5, 300)]
 
 
-ENGINES: list[runtimes.Runtime] = ["torch", "onnxruntime", "openvino"]
+ENGINES: list[contract.Runtime] = ["torch", "onnxruntime", "openvino"]
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -34,7 +37,7 @@ def test_engines_agree_on_any_size(style_file: Path, width: int, height: int) ->
 
 
 @pytest.mark.parametrize("runtime", ENGINES)
-def test_eight_bits_are_sixteen_rounded(style_file: Path, runtime: runtimes.Runtime) -> None:
+def test_eight_bits_are_sixteen_rounded(style_file: Path, runtime: contract.Runtime) -> None:
     """Eight bits go into the engine and come out of it as they are, sixteen as float32."""
     photo = make_photo(101, 67)
     style = Style(style_file, runtime=runtime, precision="float32")
@@ -172,7 +175,7 @@ def test_style_file_is_plain_onnx(style_file: Path) -> None:
 
 
 def test_batches_are_painted_one_by_one(style_file: Path) -> None:
-    engine = runtimes.open_style(style_file, runtime="openvino", precision="float32")
+    engine = opening.open_style(style_file, runtime="openvino", precision="float32")
     two = np.concatenate([image.to_float(make_photo(32, 32, seed=seed)) for seed in (1, 2)])
     both = engine(two)
     for i in range(2):
@@ -206,7 +209,7 @@ def test_strokes_reach_the_edges(name: str) -> None:
 def test_missing_runtime_is_one_friendly_sentence(style_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(LimnerError, match=r"pip install 'limner\[onnxruntime\]'"):
-        runtimes.open_style(style_file, runtime="onnxruntime")
+        opening.open_style(style_file, runtime="onnxruntime")
 
 
 def test_ctrl_c_after_styles_have_come_and_gone(style_file: Path) -> None:
@@ -215,8 +218,8 @@ def test_ctrl_c_after_styles_have_come_and_gone(style_file: Path) -> None:
 import gc, signal
 import numpy as np
 from pathlib import Path
-from limner import runtimes
-engines = [runtimes.open_style(Path({str(style_file)!r}), runtime="openvino") for _ in range(2)]
+from limner.style.runtimes import opening
+engines = [opening.open_style(Path({str(style_file)!r}), runtime="openvino") for _ in range(2)]
 for engine in engines:
     engine(np.zeros((1, 3, 64, 64), np.float32))
 while engines:

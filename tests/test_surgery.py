@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from limner import runtimes
-from limner.card import KEY, Card
+from limner.gallery.card import KEY, Card
 from limner.methods import cartoongan, cyclegan, fast_style, live
+from limner.style.runtimes import opening
 from limner.training import export
 
 NETWORKS = {
@@ -39,7 +39,7 @@ def test_paints_the_same(name: str, tmp_path: Path) -> None:
         about = Card("a", "A", "a", {}, network.multiple_of, network.min_side, 9, 9, 9, "0", "0")
         onnx.helper.set_model_props(model, {KEY: about.to_json()})
         onnx.save(model, path)
-        results += [runtimes.open_style(path, runtime=engine, precision="float32")(picture) for engine in ("onnxruntime", "openvino")]
+        results += [opening.open_style(path, runtime=engine, precision="float32")(picture) for engine in ("onnxruntime", "openvino")]
     with torch.no_grad():
         expected = network(torch.from_numpy(picture)).numpy()
     for result in results:

@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import limner
-from limner import batch, card, cli, gallery, training
+from limner.batch import opening
+from limner.batch.options import Options
 from limner.blocks.unet import UNet
+from limner.cli import main
 from limner.errors import LimnerError
+from limner.gallery import bundled, card
 from limner.methods import live
-from limner.training import export
+from limner.training import export, trainer
 from tests.conftest import make_photo
 from tests.runs import lines, options
 
@@ -34,13 +37,13 @@ def own_style(style_file: Path, tmp_path: Path) -> Path:
 
 
 def test_a_tier_lies_beside_its_style(own_style: Path) -> None:
-    assert gallery.tiers(own_style) == ["standard"]
+    assert bundled.tiers(own_style) == ["standard"]
     torch.manual_seed(0)
     about = {"name": "tiny", "title": "Tiny", "method": "live", "best_short_side": 256, "tier": "live"}
     export.write(live.Generator(4, 1), about, own_style.with_name("mine.live.onnx"))
-    assert gallery.tiers(own_style) == ["standard", "live"]
-    assert gallery.find(own_style, "live") == own_style.with_name("mine.live.onnx")
-    assert gallery.find(own_style.with_name("mine.live.onnx"), "live") == own_style.with_name("mine.live.onnx"), "is its own"
+    assert bundled.tiers(own_style) == ["standard", "live"]
+    assert bundled.find(own_style, "live") == own_style.with_name("mine.live.onnx")
+    assert bundled.find(own_style.with_name("mine.live.onnx"), "live") == own_style.with_name("mine.live.onnx"), "is its own"
 
     photo = make_photo(50, 41)
     style = limner.load(own_style, tier="live")
@@ -56,7 +59,7 @@ def test_a_missing_tier_is_one_sentence_that_says_how_to_make_it(
     photo = own_style.with_name("photo.jpg")
     Image.fromarray(make_photo(20, 20)).save(photo)
     with pytest.raises(SystemExit) as stopped:
-        cli.main(["apply", str(photo), "-s", str(own_style), "--tier", tier])
+        main.main(["apply", str(photo), "-s", str(own_style), "--tier", tier])
     assert stopped.value.code == 2
     (sentence,) = capsys.readouterr().err.splitlines()
     assert f"mine.{tier}.onnx" in sentence
@@ -72,22 +75,22 @@ def test_apply_paints_with_the_tier(own_style: Path, photos: Path, tmp_path: Pat
     about = {"name": "tiny", "title": "Tiny", "method": "live", "best_short_side": 256, "tier": "live"}
     export.write(live.Generator(4, 1), about, own_style.with_name("mine.live.onnx"))
     out = tmp_path / "out"
-    ended = list(batch.open_batch([str(photos)], str(out), batch.Options(style=str(own_style), tier="live"), lambda _: None))
+    ended = list(opening.open_batch([str(photos)], str(out), Options(style=str(own_style), tier="live"), lambda _: None))
     assert [result.outcome for result in ended] == ["painted"] * 8
 
 
 def test_the_list_of_styles_tells_their_tiers(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["styles"])
+        main.main(["styles"])
     lines = capsys.readouterr().out.splitlines()
-    for line, name in zip(lines, gallery.names(), strict=True):
-        assert ", ".join(gallery.tiers(name)) in line
+    for line, name in zip(lines, bundled.names(), strict=True):
+        assert ", ".join(bundled.tiers(name)) in line
 
 
 def test_bundled_live_styles_paint_like_their_teachers() -> None:
     """In colour and in light and shade, seen from afar; the photograph itself is much farther off."""
     photo = make_photo(256, 192)
-    names = [name for name in gallery.names() if "live" in gallery.tiers(name)]
+    names = [name for name in bundled.names() if "live" in bundled.tiers(name)]
     assert len(names) >= 2
     for name in names:
         style = limner.load(name, tier="live")
@@ -101,8 +104,8 @@ def test_bundled_live_styles_paint_like_their_teachers() -> None:
 def test_bundled_styles_paint_one_colour_as_one_colour(shade: int) -> None:
     """A black frame of a film stays without a mesh, in every tier and in the default precision."""
     frame = np.full((96, 128, 3), shade, np.uint8)
-    for name in gallery.names():
-        for tier in gallery.tiers(name):
+    for name in bundled.names():
+        for tier in bundled.tiers(name):
             painted = limner.load(name, tier=tier)(frame)
             assert painted.astype(float).std((0, 1)).max() < 2, (name, tier)
 
@@ -159,13 +162,13 @@ def test_style_loss_forgives_a_shift_and_not_a_blur(vgg_file: Path, tmp_path: Pa
     "bad", [{"steps": 0}, {"batch_size": 0}, {"image_size": 36}, {"min_scale": 0.0}, {"width": 0}, {"blocks": 0}, {"noise": -1.0}]
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:
-    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+    with pytest.raises(LimnerError, match=f"`{next(iter(bad))}`"):
         live.Config("", Path(), **bad)
 
 
 def test_a_student_learns_from_any_style_file(own_style: Path, many_photos: Path, vgg_file: Path, tmp_path: Path) -> None:
     config = small(own_style, many_photos, vgg_file)
-    out = training.train("live", config, options(tmp_path / "run"))
+    out = trainer.train("live", config, options(tmp_path / "run"))
     assert out is not None
     found, teacher = card.read(out), card.read(own_style)
     assert (found.name, found.title, found.tier, found.method) == (teacher.name, teacher.title, "live", "live")
@@ -193,7 +196,7 @@ def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_fil
     other = photo.clone()
     other[..., student.receptive_field + 8 :] = 1
     assert torch.equal(student(photo)[..., :8], student(other)[..., :8])
-    out = training.train("live", config, options(tmp_path / "run"))
+    out = trainer.train("live", config, options(tmp_path / "run"))
     assert out is not None
     assert (card.read(out).network, card.read(out).working_size) == ({"width": 4, "blocks": 1, "norm": 0}, 448)
     losses = [line["loss"] for line in lines(tmp_path / "run" / "metrics.jsonl")]
@@ -208,6 +211,6 @@ def test_a_teacher_without_weights_is_one_sentence(own_style: Path) -> None:
 
 def test_an_option_goes_before_what_the_teacher_is_called(own_style: Path, many_photos: Path, vgg_file: Path, tmp_path: Path) -> None:
     config = small(own_style, many_photos, vgg_file, steps=1)
-    out = training.train("live", config, options(tmp_path / "run", name="other"))
+    out = trainer.train("live", config, options(tmp_path / "run", name="other"))
     assert out is not None
     assert (card.read(out).name, card.read(out).title) == ("other", "Tiny")

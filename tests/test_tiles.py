@@ -11,14 +11,15 @@ import tifffile
 from numpy.typing import NDArray
 
 import limner
-from limner import image, rows, tiles
-from limner import style as style_module
 from limner.blocks.unet import UNet
 from limner.errors import LimnerError
 from limner.methods import cartoongan, cyclegan, fast_style, live
-from limner.runtimes import openvino_stages
-from limner.runtimes.openvino_stages import REACH, Stages
-from limner.style import Style
+from limner.pictures import image, scanlines
+from limner.style import banding
+from limner.style import style as style_module
+from limner.style.runtimes import openvino_stages
+from limner.style.runtimes.openvino_stages import REACH, Measured, Stages
+from limner.style.style import Style
 from limner.training import export
 from tests.conftest import make_photo
 
@@ -52,11 +53,11 @@ def test_in_bands_as_whole(network: Path, size: tuple[int, int], monkeypatch: py
     photo = uneven(*size)
     whole = Style(network, precision="float32")(photo).astype(float)
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
     style = Style(network, precision="float32")
     painted = style(photo).astype(float)
-    assert len({b[0] for s in style._stages.stages for b in tiles.bands(s, *size, style._stages.multiple)}) > 3, "one band proves nothing"
+    assert len({b[0] for s in style._stages.stages for b in banding.bands(s, *size, style._stages.multiple)}) > 3, "one band proves nothing"
     assert np.abs(painted - whole).mean() <= 0.1
     assert np.abs(painted - whole).max() <= 2
     assert seam(painted, whole) <= 1.05
@@ -80,8 +81,8 @@ def test_a_network_without_norm_is_cut_where_it_would_see_too_far(tmp_path: Path
     photo = uneven(403, 250)
     whole = Style(path, precision="float32")(photo).astype(int)
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
     style = Style(path, precision="float32")
     painted = style(photo).astype(int)
     assert style._stages is not None
@@ -110,8 +111,8 @@ def seam(painted: NDArray[np.float64], whole: NDArray[np.float64], height: int =
 
 def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -125,27 +126,34 @@ def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pyt
 @pytest.mark.parametrize("height", range(64, 100, 4))
 def test_no_band_is_empty(network: Path, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one may lie wholly in the border."""
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
-    found = [len(band) for band in Style(network).bands(rows.of(image.Picture(uneven(height, 60))))]
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
+    found = [len(band) for band in Style(network).bands(scanlines.of(image.Picture(uneven(height, 60))))]
     assert sum(found) == height
     assert 0 not in found
 
 
-def test_what_an_engine_cannot_do_is_one_sentence(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_end_of_memory_speaks_of_memory(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the engine is a fault, and not a reason to buy a larger machine."""
+    said = [""]
+
     def fails(*_: object) -> None:
-        raise RuntimeError("no memory\nand more")
+        raise RuntimeError(said[0])
 
     monkeypatch.setattr(style_module, "WHOLE", 0)
     monkeypatch.setattr(Stages, "compile", fails)
-    with pytest.raises(LimnerError, match=r"60 x 70 pixels could not be painted here \(no memory\)"):
+    for said[0] in ("std::bad_alloc\nand more", "Failed to allocate memory for requested buffer of size 8", "CUDA out of memory."):
+        with pytest.raises(LimnerError, match=r"60 x 70 pixels could not be painted here \(.*\): make it smaller, or use a machine"):
+            Style(network)(uneven(70, 60))
+    said[0] = "Node 7 has no kernel"
+    with pytest.raises(RuntimeError, match="Node 7"):
         Style(network)(uneven(70, 60))
 
 
 def test_bands_that_nobody_wants_any_more_end(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
-    bands = Style(network).bands(rows.of(image.Picture(uneven(403, 250))))
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
+    bands = Style(network).bands(scanlines.of(image.Picture(uneven(403, 250))))
     assert len(next(bands)) > 0
     assert [thread for thread in threading.enumerate() if "limner" in thread.name], "or this test proves nothing"
     bands.close()
@@ -157,13 +165,14 @@ def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:
     layer = next(norm.layer for stage in Stages(network).stages for norm in stage.measures)
     features = np.random.default_rng(0).normal(40, 3, (1, layer.channels, 96, 50)).astype(np.float32)
     norm = next(norm for stage in Stages(network).stages for norm in stage.measures)
-    sums = tiles._Sums(norm)
+    sums = banding._Sums(norm)
     scale = layer.scale
     for start, stop in ((0, 32), (32, 40), (40, 96)):
         mask = sums.mask(start / scale, stop / scale, 0, 96 / scale)  # type: ignore[arg-type]
         centre = features.mean((2, 3), keepdims=True) + 1  # anything near
         left = (features - centre) * mask
-        sums.add(centre, left.mean((2, 3), keepdims=True), np.sqrt((left**2).sum((2, 3), keepdims=True)), mask, 50 / scale)  # type: ignore[arg-type]
+        found = Measured(centre, left.mean((2, 3), keepdims=True), np.sqrt((left**2).sum((2, 3), keepdims=True)))
+        sums.add(found, mask, 50 / scale)  # type: ignore[arg-type]
     factor, summand = sums.affine()
     normalised = features * factor + summand
     assert np.abs(normalised.mean((2, 3))).max() < 1e-4
@@ -171,14 +180,14 @@ def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:
 
 
 def test_every_bundled_style_can_be_cut() -> None:
-    from limner import gallery
+    from limner.gallery import bundled
 
     for name in ("starry-night", "great-wave"):
-        assert len(Stages(gallery.find(name)).stages) == 16
-        assert len(Stages(gallery.find(name, "int8")).stages) == 16
-        assert len(Stages(gallery.find(name, "live")).stages) == 14
+        assert len(Stages(bundled.find(name)).stages) == 16
+        assert len(Stages(bundled.find(name, "int8")).stages) == 16
+        assert len(Stages(bundled.find(name, "live")).stages) == 14
     for name in ("storybook", "ink", "comic"):  # no norm: nothing to wait for
-        assert len(Stages(gallery.find(name)).stages) == 1
+        assert len(Stages(bundled.find(name)).stages) == 1
 
 
 def test_a_network_that_cannot_be_cut_paints_big_pictures_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +216,7 @@ def test_rows_of_a_tiff_are_those_of_the_picture(tmp_path: Path, kind: str) -> N
         pixels = deep if kind in ("big endian", "profile") else photo[..., 0] if kind == "grey" else photo
         writer.write(pixels, photometric="minisblack" if kind == "grey" else "rgb", metadata=None, **options)
     whole = image.read(path)
-    with rows.reading(path) as source:
+    with scanlines.reading(path) as source:
         assert source.picture is None, "it was read whole"
         assert (source.height, source.width, source.dtype) == (*whole.pixels.shape[:2], whole.pixels.dtype)
         assert source.metadata.icc == whole.metadata.icc
@@ -227,8 +236,8 @@ def test_rows_written_are_the_picture_written(tmp_path: Path, suffix: str, depth
     pixels = make_photo(150, 117).astype(depth) * (257 if depth == np.uint16 else 1)
     picture = image.Picture(pixels, metadata=image.Metadata(icc=profile(), dpi=(300.0, 300.0)))
     image.write(picture, tmp_path / f"whole{suffix}")
-    source = rows.Source(117, 150, pixels.dtype, picture.metadata, lambda start, stop: pixels[start:stop])
-    with rows.writing(tmp_path / f"rows{suffix}", source) as put:
+    source = scanlines.Source(117, 150, pixels.dtype, picture.metadata, lambda start, stop: pixels[start:stop])
+    with scanlines.writing(tmp_path / f"rows{suffix}", source) as put:
         for start in range(0, 117, 25):
             put(pixels[start : start + 25])
     whole, written = (image.read(tmp_path / f"{name}{suffix}") for name in ("whole", "rows"))
@@ -238,9 +247,9 @@ def test_rows_written_are_the_picture_written(tmp_path: Path, suffix: str, depth
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    source = rows.Source(10, 10, np.dtype(np.uint8), image.Metadata(), lambda start, stop: np.zeros((stop - start, 10, 3), np.uint8))
+    source = scanlines.Source(10, 10, np.dtype(np.uint8), image.Metadata(), lambda start, stop: np.zeros((stop - start, 10, 3), np.uint8))
     for name in ("a.tif", "a.png", "a.jpg"):
-        with pytest.raises(KeyboardInterrupt), rows.writing(tmp_path / name, source) as put:
+        with pytest.raises(KeyboardInterrupt), scanlines.writing(tmp_path / name, source) as put:
             put(source.rows(0, 5))
             raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
@@ -264,17 +273,17 @@ def test_a_network_that_cannot_be_cut_is_said_to_be_one(tmp_path: Path) -> None:
 
 def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the command's own objects, as `limner apply` uses them: never whole in memory, and the same as if it were."""
-    from limner import batch
+    from limner.batch import opening, options
 
     monkeypatch.setattr(style_module, "WHOLE", 40_000)
-    monkeypatch.setattr(tiles, "MEMORY", 64e3)
-    monkeypatch.setattr(tiles, "MOST", 64e3)
+    monkeypatch.setattr(banding, "MEMORY", 64e3)
+    monkeypatch.setattr(banding, "MOST", 64e3)
     photo = uneven(250, 200)
     tifffile.imwrite(tmp_path / "photo.tif", photo, photometric="rgb", rowsperstrip=16, compression="deflate")
     monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))
     told: list[str] = []
     parts: list[float] = []
-    work = batch.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), batch.Options(style=str(style_file)), told.append)
+    work = opening.open_batch([str(tmp_path / "photo.tif")], str(tmp_path / "out.tif"), options.Options(style=str(style_file)), told.append)
     work.watch = parts.append
     assert [result.outcome for result in work] == ["painted"]
     assert "200 x 250 pixels, in bands: about" in told[0]
@@ -284,7 +293,7 @@ def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monke
 
 
 def test_a_broken_big_file_is_one_sentence(style_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from limner import batch
+    from limner.batch import opening, options
 
     monkeypatch.setattr(style_module, "WHOLE", 0)
     path = tmp_path / "photo.tif"
@@ -292,7 +301,7 @@ def test_a_broken_big_file_is_one_sentence(style_file: Path, tmp_path: Path, mon
     data = bytearray(path.read_bytes())
     data[-4000:-2000] = bytes(2000)
     path.write_bytes(data)
-    work = batch.open_batch([str(path)], str(tmp_path / "out.tif"), batch.Options(style=str(style_file)), lambda _: None)
+    work = opening.open_batch([str(path)], str(tmp_path / "out.tif"), options.Options(style=str(style_file)), lambda _: None)
     (result,) = work
     assert str(result.error).startswith(f"{path} is damaged")
     assert [each.name for each in tmp_path.iterdir()] == ["photo.tif"]

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from limner import card, training
 from limner.errors import LimnerError
+from limner.gallery import card
 from limner.methods import cyclegan
-from limner.training import checkpoint, data, held_out, sheets
+from limner.training import checkpoint, data, held_out, sheets, trainer
 from tests import toy
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, small, weights
@@ -36,7 +36,7 @@ def test_a_folder_with_a_fifth_of_corrupt_files_trains_and_lists_them(
         (folder / name).write_bytes(content)
     run = tmp_path / "run"
     with caplog.at_level("INFO", "limner"):
-        style = training.train("fast_style", small(painting, folder, vgg_file, steps=30), options(run, workers=2))
+        style = trainer.train("fast_style", small(painting, folder, vgg_file, steps=30), options(run, workers=2))
     assert style is not None
     told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("skipped: ")]
     listed = json.loads((run / "data.json").read_text())["skipped"]
@@ -50,9 +50,9 @@ def test_a_folder_with_a_fifth_of_corrupt_files_trains_and_lists_them(
 def test_a_start_that_fails_leaves_nothing_in_the_way(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(LimnerError, match="cannot give relu3_1"):
-        training.train("fast_style", small(painting, photos, vgg_file, content_layer="relu3_1", steps=1), options(run))
+        trainer.train("fast_style", small(painting, photos, vgg_file, content_layer="relu3_1", steps=1), options(run))
     assert not run.exists()
-    assert training.train("fast_style", small(painting, photos, vgg_file, steps=1), options(run)) is not None
+    assert trainer.train("fast_style", small(painting, photos, vgg_file, steps=1), options(run)) is not None
 
 
 def test_a_loss_that_is_no_number_is_never_saved(
@@ -62,7 +62,7 @@ def test_a_loss_that_is_no_number_is_never_saved(
 
     monkeypatch.setattr(fast_style, "total_variation", lambda images: images.sum() * float("nan"))
     with pytest.raises(LimnerError, match="no longer a number"):
-        training.train("fast_style", small(painting, photos, vgg_file, steps=5), options(tmp_path / "run", checkpoint_every=1))
+        trainer.train("fast_style", small(painting, photos, vgg_file, steps=5), options(tmp_path / "run", checkpoint_every=1))
     assert checkpoint.load(tmp_path / "run" / "checkpoints") is None
 
 
@@ -83,7 +83,7 @@ def test_a_broken_network_is_never_exported(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="has a GPU")
 def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     with pytest.raises(LimnerError, match="no GPU"):
-        training.train("fast_style", small(painting, photos, vgg_file), options(tmp_path / "run", device="gpu"))
+        trainer.train("fast_style", small(painting, photos, vgg_file), options(tmp_path / "run", device="gpu"))
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path: Path, painting: Path, photos:
     ],
 )
 def test_impossible_options_are_refused(tmp_path: Path, bad: dict[str, Any]) -> None:
-    with pytest.raises(LimnerError, match="--" + next(iter(bad)).replace("_", "-")):
+    with pytest.raises(LimnerError, match=f"`{next(iter(bad))}`"):
         options(tmp_path, **bad)
 
 
 def test_training_learns_the_style(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
-    training.train("fast_style", small(painting, photos, vgg_file, steps=120, content_layer="relu1_2"), options(tmp_path / "run"))
+    trainer.train("fast_style", small(painting, photos, vgg_file, steps=120, content_layer="relu1_2"), options(tmp_path / "run"))
     found = lines(tmp_path / "run" / "metrics.jsonl")
     assert np.mean([line["style"] for line in found[-3:]]) < 0.5 * found[0]["style"]
     assert np.mean([line["loss"] for line in found[-3:]]) < 0.6 * found[0]["loss"]
@@ -110,7 +110,7 @@ def test_training_learns_the_style(tmp_path: Path, painting: Path, photos: Path,
 
 def test_run_directory_and_style_file(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
     run = tmp_path / "my-style"
-    style = training.train(
+    style = trainer.train(
         "fast_style", small(painting, photos, vgg_file, steps=4), options(run, preview_every=0, trained_on=("a painting",))
     )
     assert style == run / "style.onnx"
@@ -126,23 +126,23 @@ def test_run_directory_and_style_file(tmp_path: Path, painting: Path, photos: Pa
         assert sheet.height == 5 * row.height  # the photographs, and four moments
     assert (run / "report.html").exists()
 
-    again = training.write_style(run, tmp_path / "again.onnx")
+    again = trainer.write_style(run, tmp_path / "again.onnx")
     assert card.read(again).weights_sha256 == found.weights_sha256
 
 
 def test_old_checkpoints_are_no_start_of_a_new_run(tmp_path: Path, photos: Path) -> None:
     run = tmp_path / "run"
-    training.train("toy", toy.Config(photos, steps=10), options(run))
+    trainer.train("toy", toy.Config(photos, steps=10), options(run))
     (run / "config.toml").unlink()
     with pytest.raises(LimnerError, match="already holds a run"):
-        training.train("toy", toy.Config(photos, steps=10, target="inverted"), options(run))
+        trainer.train("toy", toy.Config(photos, steps=10, target="inverted"), options(run))
 
 
 def test_a_lost_weight_is_never_saved(tmp_path: Path, photos: Path) -> None:
     """The loss of its step is still a number."""
     run = tmp_path / "run"
     with pytest.raises(LimnerError, match=r"A weight of the generator is no longer a number at step 30.*limner train --resume"):
-        training.train("toy", toy.Config(photos, nan_weights_at=29), options(run, checkpoint_every=10))
+        trainer.train("toy", toy.Config(photos, nan_weights_at=29), options(run, checkpoint_every=10))
     assert sorted(path.name for path in (run / "checkpoints").glob("step*")) == ["step-00000010.pt", "step-00000020.pt"]
     assert "stopped at step 30" in " ".join((run / "report.html").read_text(encoding="utf-8").split())
 
@@ -154,21 +154,21 @@ def test_a_tracker_that_fails_costs_nothing_else(tmp_path: Path, photos: Path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(accelerate.Accelerator, "log", full_disk)
-    assert training.train("toy", toy.Config(photos, steps=20), options(tmp_path / "run", trackers=("tensorboard",))) is not None
+    assert trainer.train("toy", toy.Config(photos, steps=20), options(tmp_path / "run", trackers=("tensorboard",))) is not None
     assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 2
 
 
 def test_a_run_is_never_overwritten(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
-    training.train("fast_style", small(painting, photos, vgg_file, steps=1), options(tmp_path / "run"))
+    trainer.train("fast_style", small(painting, photos, vgg_file, steps=1), options(tmp_path / "run"))
     with pytest.raises(LimnerError, match="already holds a run"):
-        training.train("fast_style", small(painting, photos, vgg_file, steps=1), options(tmp_path / "run"))
+        trainer.train("fast_style", small(painting, photos, vgg_file, steps=1), options(tmp_path / "run"))
 
 
 def test_missing_inputs_are_told_at_once(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
-    with pytest.raises(LimnerError, match="--style-image: check"):
-        training.train("fast_style", small(tmp_path / "none.jpg", photos, vgg_file), options(tmp_path / "run"))
-    with pytest.raises(LimnerError, match="--vgg: check"):
-        training.train("fast_style", small(painting, photos, tmp_path / "none.pth"), options(tmp_path / "run"))
+    with pytest.raises(LimnerError, match="`style_image`: check"):
+        trainer.train("fast_style", small(tmp_path / "none.jpg", photos, vgg_file), options(tmp_path / "run"))
+    with pytest.raises(LimnerError, match="`vgg`: check"):
+        trainer.train("fast_style", small(painting, photos, tmp_path / "none.pth"), options(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -176,13 +176,13 @@ def test_a_training_without_a_readable_photo_ends_with_a_sentence(tmp_path: Path
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "text.jpg").write_text("not a picture")
     with pytest.raises(LimnerError, match=r"^None of the 1 pictures"):
-        training.train("fast_style", small(painting, tmp_path / "photos", vgg_file), options(tmp_path / "run", workers=1))
+        trainer.train("fast_style", small(painting, tmp_path / "photos", vgg_file), options(tmp_path / "run", workers=1))
     assert not (tmp_path / "run").exists()
 
 
 def test_the_best_checkpoint_becomes_the_style(tmp_path: Path, many_photos: Path) -> None:
     run = tmp_path / "run"
-    training.train("toy", toy.Config(many_photos, target="inverted", steps=60, working_size=48), options(run, checkpoint_every=10))
+    trainer.train("toy", toy.Config(many_photos, target="inverted", steps=60, working_size=48), options(run, checkpoint_every=10))
     found = lines(run / "held-out.jsonl")
     assert [line["step"] for line in found] == [10, 20, 30, 40, 50, 60]
     assert all(line["score"] == line["error"] for line in found)
@@ -193,13 +193,13 @@ def test_the_best_checkpoint_becomes_the_style(tmp_path: Path, many_photos: Path
 
     (run / "checkpoints" / "best.pt").unlink()
     checkpoint.mark_best(run / "checkpoints", 50)  # pretend
-    assert card.read(training.write_style(run, tmp_path / "best.onnx")).steps == 50
-    assert card.read(training.write_style(run, tmp_path / "newest.onnx", which="newest")).steps == 60
+    assert card.read(trainer.write_style(run, tmp_path / "best.onnx")).steps == 50
+    assert card.read(trainer.write_style(run, tmp_path / "newest.onnx", which="newest")).steps == 60
 
 
 def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path, many_photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "limner"):
-        training.train("toy", toy.Config(many_photos, frozen=True, steps=100), options(tmp_path / "run", checkpoint_every=10, patience=2))
+        trainer.train("toy", toy.Config(many_photos, frozen=True, steps=100), options(tmp_path / "run", checkpoint_every=10, patience=2))
     found = lines(tmp_path / "run" / "held-out.jsonl")
     assert [line["step"] for line in found] == [10, 20, 30]
     assert card.read(tmp_path / "run" / "style.onnx").steps == 10
@@ -210,7 +210,7 @@ def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path, many_photos: 
         toy.Config(many_photos, frozen=True, steps=100),
         options(tmp_path / "run", checkpoint_every=10, patience=2),
     )
-    training.train(method, config, run_options, resume=True)  # it has ended, and stays so
+    trainer.train(method, config, run_options, resume=True)  # it has ended, and stays so
     assert len(lines(tmp_path / "run" / "held-out.jsonl")) == 3
 
 
@@ -221,7 +221,7 @@ def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: 
     held = set(held_out.split([path.name for path in sorted(many_photos.iterdir())], seed=0)[1])
     monkeypatch.setattr(data, "centred_crops", lambda *_, **__: [torch.rand(2, 3, 32, 32)])
     monkeypatch.setattr(sheets, "photos", lambda *_: [torch.rand(1, 3, 16, 16)])
-    training.train("toy", toy.Config(many_photos, steps=40), options(tmp_path / "run"))
+    trainer.train("toy", toy.Config(many_photos, steps=40), options(tmp_path / "run"))
     assert len(held) == 4
     assert seen == set(range(40)) - held
 
@@ -230,7 +230,7 @@ def test_previews_have_the_size_that_the_card_names(tmp_path: Path, many_photos:
     sides = []
     found = sheets.photos
     monkeypatch.setattr(sheets, "photos", lambda pictures, short_side: sides.append(short_side) or found(pictures, short_side))
-    style = training.train("toy", toy.Config(many_photos, steps=1, image_size=48), options(tmp_path / "run"))
+    style = trainer.train("toy", toy.Config(many_photos, steps=1, image_size=48), options(tmp_path / "run"))
     assert style is not None
     assert set(sides) == {card.read(style).best_short_side} == {48}
     assert json.loads((tmp_path / "run" / "parity.json").read_text())["dark ramp"]["float32"] < 1
@@ -238,11 +238,11 @@ def test_previews_have_the_size_that_the_card_names(tmp_path: Path, many_photos:
 
 @pytest.mark.parametrize(("changes", "side"), [({}, 160), ({"min_scale": 0.25, "max_scale": 0.25}, 512)])
 def test_crops_say_at_which_size_a_style_is_at_its_best(changes: dict[str, Any], side: int) -> None:
-    assert training.best_short_side("cyclegan", cyclegan.Config(Path(), Path(), **changes), options(Path())) == side
+    assert trainer.best_short_side("cyclegan", cyclegan.Config(Path(), Path(), **changes), options(Path())) == side
 
 
 def test_a_folder_of_held_out_photographs(tmp_path: Path, photos: Path, many_photos: Path) -> None:
-    training.train("toy", toy.Config(photos, steps=10), options(tmp_path / "run", held_out=many_photos))
+    trainer.train("toy", toy.Config(photos, steps=10), options(tmp_path / "run", held_out=many_photos))
     about = json.loads((tmp_path / "run" / "data.json").read_text())["photos"]
     assert (about["pictures"], about["held_out"]) == (8, 40)
     assert len(lines(tmp_path / "run" / "held-out.jsonl")) == 1
@@ -252,7 +252,7 @@ def test_losses_go_to_tensorboard(tmp_path: Path, many_photos: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     run = tmp_path / "run"
-    training.train("toy", toy.Config(many_photos, steps=20), options(run, trackers=("tensorboard",)))
+    trainer.train("toy", toy.Config(many_photos, steps=20), options(run, trackers=("tensorboard",)))
     (events,) = (run / "tensorboard" / "limner").rglob("events.out.tfevents.*")
     found = EventAccumulator(str(events)).Reload()
     logged = [(event.step, round(event.value, 5)) for event in found.Scalars("loss")]
@@ -275,7 +275,7 @@ def test_the_same_pictures_train_the_same_from_a_folder_shards_or_an_npz(tmp_pat
     found = []
     for source in (folder, shards, tmp_path / "set.npz"):
         run = tmp_path / f"run-{source.stem}"
-        training.train("toy", toy.Config(source, steps=20), options(run))
+        trainer.train("toy", toy.Config(source, steps=20), options(run))
         found.append(weights(run, 20))
     same(found[0], found[1])
     same(found[0], found[2])

@@ -16,11 +16,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import limner
-from limner import card, gallery, graph, privacy, runtimes, style, tone
+from limner import privacy
 from limner.errors import LimnerError
+from limner.gallery import bundled, card, graph
+from limner.style import style, tone
+from limner.style.runtimes import opening
 from tests.conftest import make_photo
 
-CARD = json.loads(card.read(gallery.find("starry-night", "live")).to_json())
+CARD = json.loads(card.read(bundled.find("starry-night", "live")).to_json())
 
 
 def style_of(nodes: list[Any], constants: list[Any] = [], **changes: Any) -> bytes:  # noqa: B006 (read only)
@@ -169,8 +172,8 @@ def test_a_network_that_paints_nothing_is_told(gain: float, told: str, runtime: 
 
 
 def test_the_bundled_styles_cost_what_a_style_may() -> None:
-    assert runtimes.cost(gallery.find("starry-night", "live")) < 20
-    graph.check(memoryview(gallery.find("great-wave", "int8").read_bytes()))
+    assert opening.cost(bundled.find("starry-night", "live")) < 20
+    graph.check(memoryview(bundled.find("great-wave", "int8").read_bytes()))
 
 
 def test_a_thin_picture_is_refused_by_what_the_network_sees() -> None:
@@ -280,6 +283,6 @@ def test_child_processes_are_told_as_well() -> None:
 
 def test_a_tier_is_found_where_no_style_is_named() -> None:
     for tier in ("standard", "int8", "live"):
-        assert gallery.find(gallery.default(tier), tier).is_file()  # type: ignore[arg-type]
+        assert bundled.find(bundled.default(tier), tier).is_file()  # type: ignore[arg-type]
     assert limner.load(tier="live").card.tier == "live"
-    assert gallery.default() == gallery.names()[0]
+    assert bundled.default() == bundled.names()[0]

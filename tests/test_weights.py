@@ -7,31 +7,33 @@ import numpy as np
 import pytest
 import torch
 
-from limner import card, gallery, methods, weights
+from limner.blocks.network import StyleNetwork
+from limner.blocks.unet import UNet
 from limner.errors import LimnerError
-from limner.gallery import Tier
-from limner.methods import cartoongan, live
+from limner.gallery import bundled, card, weights
+from limner.gallery.bundled import Tier
+from limner.methods import cartoongan, contract, live
 from limner.training import export
 
-STYLES = [(name, tier) for name in gallery.names() for tier in gallery.tiers(name) if tier != "int8"]
+STYLES = [(name, tier) for name in bundled.names() for tier in bundled.tiers(name) if tier != "int8"]
 
 
 @pytest.mark.parametrize(("name", "tier"), STYLES)
 def test_a_bundled_file_holds_the_weights_that_its_card_promises(name: str, tier: Tier) -> None:
-    path = gallery.find(name, tier)
+    path = bundled.find(name, tier)
     found, held = card.read(path), weights.load(path)
     digest = hashlib.sha256()
-    for key in sorted(methods.rebuild(found.method, found.network).state_dict()):
+    for key in sorted(contract.rebuild(found.method, found.network).state_dict()):
         digest.update(f"{key} {tuple(held[key].shape)}\n".encode())
         digest.update(held[key].numpy().tobytes())
     assert digest.hexdigest() == found.weights_sha256
 
 
-NETWORKS = [cartoongan.Generator(8, 1), live.Generator(4, 1), live.Generator(4, 1, 0)]
+NETWORKS = [cartoongan.Generator(8, 1), live.Generator(4, 1), UNet(4, live.LEVELS, 1)]
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["squares", "live", "live without norm"])
-def test_weights_come_back_as_they_were(network: methods.StyleNetwork, tmp_path: Path) -> None:
+def test_weights_come_back_as_they_were(network: StyleNetwork, tmp_path: Path) -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():  # no two are equal, as after a training
@@ -54,4 +56,4 @@ def test_damage_and_other_networks_get_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(LimnerError, match=name):
             weights.load(tmp_path / name)
     with pytest.raises(LimnerError, match=r"storybook\.onnx"):
-        live.Generator(4, 1).start_from(gallery.find("storybook"))
+        live.Generator(4, 1).start_from(bundled.find("storybook"))

@@ -1,5 +1,7 @@
 """A method small enough to go wrong on purpose: it learns any picture that a linear map of 2 x 2 pixels can make (test_alarms_in_runs.py).
 
+It has the link that every method must give: https://arxiv.org/abs/1603.08155.
+
 It also holds everything that an adversarial method has: two networks, two optimizers, a discriminator, an image pool with random numbers
 of its own.
 """
@@ -11,9 +13,9 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner.methods import Run, StyleNetwork
+from limner.blocks.network import StyleNetwork
+from limner.methods.contract import Run
 
 CHECKERBOARD = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 
@@ -98,7 +100,7 @@ def train(config: Config, run: Run) -> None:
     discriminator = run.place(nn.Sequential(nn.Conv2d(3, 8, 4, 2), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 3)))
     optimizer = torch.optim.SGD(generator.parameters(), 0.0 if config.frozen else config.learning_rate)
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), 2e-2)
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5))  # type: ignore[no-untyped-call]
+    average = run.average(generator, 0.5, warm_up=False)
     pool = Pool()
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=0.5)
 
@@ -108,7 +110,7 @@ def train(config: Config, run: Run) -> None:
 
     run.preview(average.module, photos)
     run.evaluate(held_out if photos.held_out else dict, by="error")
-    networks = {"generator": generator, "discriminator": discriminator, "average": average}
+    networks = {"generator": generator, "discriminator": discriminator}
     run.keep(**networks, optimizer=optimizer, discriminator_optimizer=discriminator_optimizer, pool=pool)
     for step in run.steps(config.steps):
         x = photos[step] + 0.01 * torch.rand(photos[step].shape)  # random numbers of the run's own

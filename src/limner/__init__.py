@@ -12,8 +12,8 @@ from limner.errors import LimnerError
 from limner.version import __version__
 
 if TYPE_CHECKING:
-    from limner.card import Card
-    from limner.style import Style, load, stylize
+    from limner.gallery.card import Card
+    from limner.style.style import Style, load, stylize
 
 __all__ = ["Card", "LimnerError", "Style", "__version__", "load", "styles", "stylize"]
 
@@ -23,19 +23,19 @@ privacy.keep()
 
 def styles() -> "list[Card]":
     """Cards of the bundled styles."""
-    from limner import gallery
+    from limner.gallery import bundled
 
-    return gallery.cards()
+    return bundled.cards()
 
 
 def __getattr__(name: str) -> Any:
     # Names that need numpy and Pillow are fetched when they are first used: importing Limner must cost next to nothing.
     if name in ("Style", "load", "stylize"):
-        from limner import style
+        from limner.style import style
 
         return getattr(style, name)
     if name == "Card":
-        from limner.card import Card
+        from limner.gallery.card import Card
 
         return Card
     raise AttributeError(f"module 'limner' has no attribute {name!r}")

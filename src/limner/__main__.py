@@ -1,5 +1,5 @@
 """``python -m limner`` is ``limner``."""
 
-from limner.cli import main
+from limner.cli.main import main
 
 main()

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from limner.errors import LimnerError, require
+from limner.errors import TooLargeError, require
 
 PIXELS = 200_000_000
 """Of a picture, unless --max-pixels says otherwise: a few bytes can promise gigabytes (a decompression bomb)."""
@@ -82,6 +82,6 @@ def memory() -> float:
 
 
 def painting(needed: float, what: str, way_out: str, most: float = PAINTING) -> None:
-    """Raise LimnerError where ``what`` would take more memory than a picture may."""
+    """Raise TooLargeError where ``what`` would take more memory than a picture may."""
     if needed > most:
-        raise LimnerError(f"{what} would take {needed / 1e9:,.1f} GB of memory, more than the limit of {most / 1e9:.3g}: {way_out}")
+        raise TooLargeError(f"{what} would take {needed / 1e9:,.1f} GB of memory, more than the limit of {most / 1e9:.3g}: {way_out}")

@@ -8,8 +8,9 @@ After Holger Winnemöller, Sven Olsen, Bruce Gooch, "Real-Time Video Abstraction
 lightness, draw what is left of edges.
 """
 
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -131,8 +132,8 @@ def ink(
     """
     x, y = tangents(plane, flow)
     difference = _across(plane, x, y, width, background)
-    along = _along(difference, x, y, length)
-    return np.asarray(np.where(along < -threshold, -np.tanh(sharpness * (along + threshold)), 0), np.float32)
+    response = _along(difference, x, y, length)
+    return np.asarray(np.where(response < -threshold, -np.tanh(sharpness * (response + threshold)), 0), np.float32)
 
 
 def outlines(plane: Plane, *, width: float = 1.1, threshold: float = 0.012, clutter: float = 0.35) -> Plane:
@@ -186,19 +187,28 @@ def _across(plane: Plane, x: Plane, y: Plane, width: float, background: float) -
 
 
 def _along(plane: Plane, x: Plane, y: Plane, length: float) -> Plane:
-    """Gaussian mean of ``length`` pixels along the flow, both ways from each pixel."""
-    total, weights = plane.copy(), 1.0
+    """Gaussian mean of ``length`` pixels along the flow."""
+    return along(plane, x, y, [math.exp(-0.5 * (k / length) ** 2) for k in range(1, math.ceil(2 * length) + 1)])
+
+
+def along(planes: NDArray[np.float32], x: Plane, y: Plane, weights: Sequence[float], *, unit: bool = False) -> NDArray[np.float32]:
+    """Weighted mean of HW or HWC planes along the flow, both ways from each pixel: line integrals (Cabral and Leedom, SIGGRAPH 1993).
+
+    ``weights`` are those of the pixels one step away, two steps, and so on; the pixel itself has 1. With ``unit`` each step is one pixel
+    long, also where the flow between pixels is shorter.
+    """
+    total = planes.copy()
     for sign in (1, -1):
-        (right, down), dx, dy = places(plane), sign * x, sign * y
-        for k in range(1, int(np.ceil(2 * length)) + 1):
+        (right, down), dx, dy = places(x), sign * x, sign * y
+        for weight in weights:
             right, down = right + dx, down + dy
-            weight = float(np.exp(-0.5 * (k / length) ** 2))
-            total += weight * sampled(plane, right, down)
-            weights += weight
+            total += weight * sampled(planes, right, down)
             next_x, next_y = sampled(x, right, down), sampled(y, right, down)
             turn = np.where(next_x * dx + next_y * dy < 0, np.float32(-1), np.float32(1))  # a tangent has no sign of its own
+            if unit:
+                turn /= np.sqrt(next_x**2 + next_y**2) + np.float32(1e-6)
             dx, dy = turn * next_x, turn * next_y
-    return total / weights
+    return total / np.float32(1 + 2 * sum(weights))
 
 
 def places(plane: Plane) -> tuple[Plane, Plane]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from limner.blocks.canvas import MIRRORED, PERIOD, PLANES
+from limner.colour import LUMA
 
 DIRECTIONS, REACH = 8, 14
 """In how many directions bristles are drawn out, and how many pixels both ways."""
@@ -35,7 +36,7 @@ class Bristles(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("canvas", torch.zeros(1, PLANES, PERIOD, PERIOD))
-        fixed = {"luma": torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1), "slopes": _slopes(), "blurs": _blurs(), "lines": _lines()}
+        fixed = {"luma": torch.tensor(LUMA).view(1, 3, 1, 1), "slopes": _slopes(), "blurs": _blurs(), "lines": _lines()}
         angles = 2 * torch.pi / DIRECTIONS * torch.arange(DIRECTIONS)
         fixed["towards"] = torch.stack([angles.cos(), angles.sin()], 1)[..., None, None]
         for name, kernel in fixed.items():

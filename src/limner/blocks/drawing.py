@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from limner.colour import LUMA
+
 
 def drawing_loss(images: Tensor, targets: Tensor, ink_weight: float = 3.0) -> Tensor:
     """Mean absolute difference of float NCHW images in [0, 1], lines of ink counted more, and that of their slopes.
@@ -21,7 +23,7 @@ def drawing_loss(images: Tensor, targets: Tensor, ink_weight: float = 3.0) -> Te
 
 def luma(images: Tensor) -> Tensor:
     """N1HW of float NCHW RGB."""
-    return (images * torch.tensor([0.299, 0.587, 0.114], device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (images * torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def rise_and_fall(step: int, steps: int) -> float:

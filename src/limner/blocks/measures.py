@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner.adversarial import mmd
+from limner.blocks.adversarial import mmd
 from limner.blocks.drawing import luma
 
 LAYER = "relu2_2"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
-from limner import weights
 from limner.errors import LimnerError
+from limner.gallery import weights
 
 
 class StyleNetwork(nn.Module):

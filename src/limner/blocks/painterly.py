@@ -19,14 +19,13 @@ from limner.blocks.abstraction import (
     MARGIN,
     Picture,
     Plane,
+    along,
     blurred,
     continued,
     drawn,
     faces,
     inked,
     lightness,
-    places,
-    sampled,
     structure_tensor,
     tangents,
     without_texture,
@@ -122,18 +121,8 @@ def directions(plane: Plane, ground: NDArray[np.float32], *, size: float = 1.0, 
 
 
 def drawn_out(planes: NDArray[np.float32], x: Plane, y: Plane, length: int) -> NDArray[np.float32]:
-    """Mean of HW or HWC planes over ``length`` pixels along the flow, both ways: line integrals (Cabral and Leedom, SIGGRAPH 1993)."""
-    total = planes.copy()
-    for sign in (1, -1):
-        (right, down), dx, dy = places(x), sign * x, sign * y
-        for _ in range(length):
-            right, down = right + dx, down + dy
-            total += sampled(planes, right, down)
-            next_x, next_y = sampled(x, right, down), sampled(y, right, down)
-            turn = np.where(next_x * dx + next_y * dy < 0, np.float32(-1), np.float32(1))  # a tangent has no sign of its own
-            turn /= np.sqrt(next_x**2 + next_y**2) + np.float32(1e-6)
-            dx, dy = turn * next_x, turn * next_y
-    return total / np.float32(2 * length + 1)
+    """Mean of HW or HWC planes over ``length`` pixels along the flow, both ways."""
+    return along(planes, x, y, [1.0] * length, unit=True)
 
 
 def shocked(picture: Picture, *, rounds: int = 3, sigma: float = 3.0, size: float = 1.0, share: float = 0.6) -> Picture:

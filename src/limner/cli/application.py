@@ -1,6 +1,6 @@
 """What all commands are made of: an application, flags taken before it reads them, and defaults from presets and files."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.config import Dict
@@ -12,6 +12,22 @@ def application(name: str, help: str | None = None) -> App:
     return App(
         name=name, help=help, help_format="markdown", default_parameter=Parameter(negative=(), consume_multiple=True), version_flags=()
     )
+
+
+def annotate(options: type, **parameters: Parameter) -> None:
+    """Give fields of a dataclass of options what only the command line knows of them: short flags, defaults that are not shown."""
+    for name, parameter in parameters.items():
+        options.__annotations__[name] = Annotated[options.__annotations__[name], parameter]
+
+
+SHORT_OUT, SHORT_STYLE = Parameter(alias="-o"), Parameter(alias="-s")
+NO_DEFAULT = Parameter(show_default=False)
+
+
+def renamed(words: list[str], flags: dict[str, str]) -> list[str]:
+    """``words`` with flags that had another name once under the one they have now."""
+    found = (word.partition("=") for word in words)
+    return [flags.get(flag, flag) + equals + value for flag, equals, value in found]
 
 
 def call(application: App, words: list[str]) -> int:

@@ -1,6 +1,5 @@
 """What the commands say, and where."""
 
-import importlib.util
 import io
 import os
 import re
@@ -27,6 +26,11 @@ def harmless(text: str) -> str:
     return _ORDERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
+def as_flags(sentence: str) -> str:
+    """A sentence of the library, in which options have their Python names, with the flags of the command line: `max_size`, --max-size."""
+    return re.sub(r"`([a-z][a-z0-9_]*)`", lambda found: "--" + found[1].replace("_", "-"), sentence)
+
+
 def say(text: str) -> None:
     """A line of results."""
     try:
@@ -39,7 +43,7 @@ def say(text: str) -> None:
 
 def complain(sentence: str) -> None:
     with suppress(OSError):  # there is no other place to say that nothing can be said
-        print(f"limner: {harmless(sentence)}", file=sys.stderr)
+        print(f"limner: {harmless(as_flags(sentence))}", file=sys.stderr)
 
 
 def prepare_streams() -> None:
@@ -69,12 +73,6 @@ def stderr() -> "Console":
     return Console(stderr=True)
 
 
-def need_torch(what: str = "Training") -> None:
-    packages = ("torch", "accelerate", "safetensors", "onnx", "onnxscript", "tomli_w", "psutil", "jinja2")
-    if any(importlib.util.find_spec(package) is None for package in packages):
-        raise LimnerError(f"{what} needs the extra packages of limner[train]: pip install 'limner[train]'.")
-
-
 def log_to_stderr() -> None:
     import logging
 
@@ -91,5 +89,5 @@ def log_to_stderr() -> None:
 
 
 def _make_harmless(record: "logging.LogRecord") -> bool:
-    record.msg, record.args = "\n".join(map(harmless, record.getMessage().split("\n"))), ()
+    record.msg, record.args = "\n".join(map(harmless, as_flags(record.getMessage()).split("\n"))), ()
     return True

@@ -1,32 +1,44 @@
-"""`limner paint`."""
+"""`limner paint`: the methods that paint single pictures."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from types import ModuleType
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from limner import extras
 from limner.cli.application import application, as_defaults, call, preset, take
-from limner.cli.console import log_to_stderr, need_torch, say
+from limner.cli.console import log_to_stderr, say
+
+METHOD = "gatys"
+"""The one that paints where none is named."""
 
 
 def run(words: list[str]) -> int:
-    need_torch("Painting")
-    from limner.methods import gatys
-    from limner.training import painting
+    extras.need("train", "Painting")
+    from limner.methods import contract
 
     app = application("limner paint")
+    words, method = take(words, "--method")
     words, chosen = take(words, "--preset")
+    module = contract.find((method or METHOD).replace("-", "_"))
     if chosen is not None:
-        app.config = (as_defaults(preset(gatys, chosen), source=f"preset {chosen}"),)
+        app.config = (as_defaults(preset(module, chosen), source=f"preset {chosen}"),)
+    app.default(_command(module))
+    return call(app, words)
 
-    @app.default
-    def paint(
+
+def _command(module: ModuleType) -> Callable[..., int]:
+    from limner.training import painting
+
+    def paint(  # type: ignore[no-untyped-def]
         photo: Path,
         paintings: list[Path],
         *,
         out: Annotated[Path | None, Parameter(alias="-o")] = None,
-        config: Annotated[gatys.Config, Parameter(name="*")] = gatys.Config(),  # noqa: B008 (frozen)
-        options: Annotated[painting.Options, Parameter(name="*")] = painting.Options(),  # noqa: B008 (frozen)
+        config=module.Config(),  # noqa: B008 (frozen)
+        options: Any = painting.Options(),  # noqa: B008 (frozen)
     ) -> int:
         """Paint a photograph in the style of any painting, slowly and well: Gatys' optimisation. Ctrl-C keeps what there is; the same
         command goes on.
@@ -40,7 +52,7 @@ def run(words: list[str]) -> int:
         out
             The picture to write. By default beside the photograph, as photo.NAME-OF-THE-PAINTING.jpg.
         """
-        from limner import style
+        from limner.style import style
 
         log_to_stderr()
         target = out or style.default_output(photo, "+".join(path.stem for path in paintings))
@@ -49,4 +61,8 @@ def run(words: list[str]) -> int:
         say(str(target))
         return 0 if finished else 130
 
-    return call(app, words)
+    paint.__annotations__ |= {
+        "config": Annotated[module.Config, Parameter(name="*")],
+        "options": Annotated[painting.Options, Parameter(name="*")],
+    }
+    return paint

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner import prepare
-from limner.cli.application import application, call
+from limner.cli.application import NO_DEFAULT, SHORT_OUT, annotate, application, call
 from limner.cli.console import complain, say, stderr
-from limner.prepare import abstractions, edges
+from limner.prepare import abstractions, edge_smoothed, squares
 
 HELP = """Make pictures ready for training, once: scaled down, cut to squares, without near-duplicates.
 
@@ -19,6 +18,8 @@ From any mix of folders, films, .tar shards and .npz files. A command that was e
 Paths = list[Path] | None
 flat = Parameter(name="*")
 app = application("limner prepare", HELP)
+for each in (squares.Options, edge_smoothed.EdgeOptions, abstractions.AbstractionOptions):
+    annotate(each, out=SHORT_OUT, workers=NO_DEFAULT)
 
 
 def run(words: list[str]) -> int:
@@ -26,7 +27,7 @@ def run(words: list[str]) -> int:
 
 
 @app.command
-def crops(sources: list[Path], *, options: Annotated[prepare.CropOptions, flat]) -> int:
+def crops(sources: list[Path], *, options: Annotated[squares.CropOptions, flat]) -> int:
     """Write pictures as small JPEG files into a folder.
 
     Parameters
@@ -34,11 +35,11 @@ def crops(sources: list[Path], *, options: Annotated[prepare.CropOptions, flat])
     sources
         Folders (searched at any depth), pictures, films, .tar shards, .npz files.
     """
-    return _prepare(lambda progress: prepare.crops(sources, options, progress))
+    return _prepare(lambda progress: squares.crops(sources, options, progress))
 
 
 @app.command
-def shards(sources: list[Path], *, options: Annotated[prepare.ShardOptions, flat]) -> int:
+def shards(sources: list[Path], *, options: Annotated[squares.ShardOptions, flat]) -> int:
     """Write pictures as JPEG files into tar shards, for sets of many thousands (WebDataset's layout).
 
     Parameters
@@ -46,11 +47,11 @@ def shards(sources: list[Path], *, options: Annotated[prepare.ShardOptions, flat
     sources
         Folders (searched at any depth), pictures, films, .tar shards, .npz files.
     """
-    return _prepare(lambda progress: prepare.shards(sources, options, progress))
+    return _prepare(lambda progress: squares.shards(sources, options, progress))
 
 
 @app.command
-def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None, options: Annotated[prepare.Options, flat]) -> int:
+def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None, options: Annotated[squares.Options, flat]) -> int:
     """Write pictures as equal squares into one compressed NumPy file, for small sets: an array `images`, or `a` and `b`.
 
     Parameters
@@ -63,11 +64,11 @@ def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None
         The second of two domains.
     """
     domains = {"domain_a": domain_a or (), "domain_b": domain_b or ()}
-    return _prepare(lambda progress: prepare.npz(sources or (), options, progress, **domains), f" of {options.size} x {options.size}")
+    return _prepare(lambda progress: squares.npz(sources or (), options, progress, **domains), f" of {options.size} x {options.size}")
 
 
 @app.command(name="edges")
-def edge_smoothed(sources: list[Path], *, options: Annotated[edges.EdgeOptions, flat]) -> int:
+def edges(sources: list[Path], *, options: Annotated[edge_smoothed.EdgeOptions, flat]) -> int:
     """Write cartoons with their edges blurred, as PNG files into a folder: what `limner train cartoongan --edges` takes.
 
     Parameters
@@ -75,7 +76,7 @@ def edge_smoothed(sources: list[Path], *, options: Annotated[edges.EdgeOptions, 
     sources
         Folders (searched at any depth), pictures, films, .tar shards, .npz files.
     """
-    return _prepare(lambda progress: edges.edges(sources, options, progress))
+    return _prepare(lambda progress: edge_smoothed.edges(sources, options, progress))
 
 
 @app.command(name="abstractions")
@@ -90,7 +91,7 @@ def abstracted(sources: list[Path], *, options: Annotated[abstractions.Abstracti
     return _prepare(lambda progress: abstractions.abstractions(sources, options, progress))
 
 
-def _prepare(work: Callable[[prepare.Progress], prepare.Summary], of_size: str = "") -> int:
+def _prepare(work: Callable[[squares.Progress], squares.Summary], of_size: str = "") -> int:
     """Do it under a progress bar, and say what became of the pictures."""
     from rich import progress
 

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner import quantize
 from limner.cli.application import application, call
 from limner.cli.console import complain, say
+from limner.style import quantize
 
 app = application("limner quantize")
 

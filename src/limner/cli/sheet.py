@@ -5,11 +5,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner import progress, sheet
-from limner.cli.application import application, call
+from limner import progress
+from limner.batch import sheet
+from limner.cli.application import SHORT_STYLE, annotate, application, call
 from limner.cli.console import complain, say
 
 app = application("limner sheet")
+annotate(sheet.Options, style=SHORT_STYLE)
 
 
 def run(words: list[str]) -> int:

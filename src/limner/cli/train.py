@@ -1,8 +1,6 @@
 """`limner train`: a command for each method."""
 
-import importlib
 import os
-import pkgutil
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-import limner
-from limner import files, limits
+from limner import extras, files, limits
 from limner.cli.application import application, as_defaults, call, preset, take
-from limner.cli.console import log_to_stderr, need_torch, say
+from limner.cli.console import log_to_stderr, say
 from limner.errors import LimnerError
+from limner.methods import contract
 
 HELP = """Train a style of your own.
 
@@ -46,11 +44,11 @@ def _application(words: list[str]) -> tuple[App, list[str]]:
         if not rest or rest[0].startswith("-"):
             rest = [method, *rest]
     chosen = rest[0] if rest else ""
-    for method in method_names():
-        name = method.replace("_", "-")
+    for method in contract.names():
+        name = contract.shown(method)
         if name == chosen:  # only the chosen one is imported: it brings torch along
-            need_torch()
-            module = importlib.import_module(f"limner.methods.{method}")
+            extras.need("train", "Training")
+            module = contract.find(method)
             if chosen_preset is not None:
                 defaults = {**defaults, **preset(module, chosen_preset)}
             app.command(_command(method, module), name=name)
@@ -62,12 +60,10 @@ def _application(words: list[str]) -> tuple[App, list[str]]:
 
 
 def _command(method: str, module: Any) -> Callable[..., int]:
-    from limner.training import Options as RunOptions
+    from limner.training.options import Options as RunOptions
 
     def command(*, config, options) -> int:  # type: ignore[no-untyped-def]
-        from limner import training
-
-        return _train(training, method, config, options)
+        return _train(method, config, options)
 
     command.__doc__ = (module.__doc__ or "").split("\n\n")[0]
     command.__annotations__ = {
@@ -78,9 +74,11 @@ def _command(method: str, module: Any) -> Callable[..., int]:
     return command
 
 
-def _train(training: Any, method: str, config: Any, options: Any, *, resume: bool = False) -> int:
+def _train(method: str, config: Any, options: Any, *, resume: bool = False) -> int:
+    from limner.training import trainer
+
     log_to_stderr()
-    path = training.train(method, config, options, resume=resume)
+    path = trainer.train(method, config, options, resume=resume)
     if path is None:
         return 130
     if os.environ.get("RANK", "0") == "0":  # of several processes (torchrun), the first one speaks
@@ -89,7 +87,7 @@ def _train(training: Any, method: str, config: Any, options: Any, *, resume: boo
 
 
 def _resume(folder: Path) -> int:
-    need_torch()
+    extras.need("train", "Training")
     if (folder / "config.toml").is_file() and os.environ.get("RANK", "0") == "0":
         # At once, before torch is imported: of two that are started together, the first one trains.
         with files.holding(folder, f"Another Limner is training in {folder}: wait until it is done."):
@@ -98,17 +96,10 @@ def _resume(folder: Path) -> int:
 
 
 def _resume_held(folder: Path) -> int:
-    from limner import training
+    from limner.training import trainer
 
-    method, config, options = training.load(folder)
-    return _train(training, method, config, options, resume=True)
-
-
-def method_names() -> list[str]:
-    """Names of the modules in ``limner.methods`` that train, found without importing them."""
-    folder = Path(limner.__file__).parent / "methods"
-    names = sorted(module.name for module in pkgutil.iter_modules([str(folder)]))
-    return [name for name in names if "\ndef train(" in (folder / f"{name}.py").read_text(encoding="utf-8")]
+    method, config, options = trainer.load(folder)
+    return _train(method, config, options, resume=True)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

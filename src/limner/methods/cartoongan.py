@@ -35,16 +35,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
-from limner import features, gallery
-from limner.adversarial import ImagePool, running_average
+from limner.blocks import features
+from limner.blocks.adversarial import ImagePool
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
+from limner.blocks.edge_smoothing import Blur, edge_smoothed
 from limner.blocks.measures import LAYER, DrawingDistance
+from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import UNet
-from limner.edges import Blur, edge_smoothed
+from limner.colour import LUMA
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.gallery import bundled
+from limner.methods.contract import Pictures, Run
 
 
 @dataclass(frozen=True)
@@ -133,23 +135,23 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "ink_weight", "edge_weight", "clipping"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
         for name in ("initial_rate", "learning_rate", "discriminator_rate"):
-            require(getattr(self, name) > 0, f"--{name.replace('_', '-')} must be above 0, not {getattr(self, name):g}.")
-        require(self.initial_steps <= self.steps, f"--initial-steps must be at most --steps ({self.steps}), not {self.initial_steps}.")
+            require(getattr(self, name) > 0, f"`{name}` must be above 0, not {getattr(self, name):g}.")
+        require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
         size, kernel, smallest, largest = self.image_size, self.edge_kernel, self.cartoon_min_scale, self.cartoon_max_scale
         multiple = 2**self.levels if self.generator == "unet" else 4
-        require(size >= 32 and size % multiple == 0, f"--image-size must be a multiple of {multiple} from 32 on, not {size}.")
-        require(self.photo_size >= size, f"--photo-size must be at least --image-size ({size}), not {self.photo_size}.")
-        require(self.working_size == 0 or self.working_size >= 64, f"--working-size must be 0 or at least 64, not {self.working_size}.")
-        require(0 < smallest <= 1, f"--cartoon-min-scale must be above 0 and at most 1, not {smallest:g}.")
-        require(smallest <= largest <= 1, f"--cartoon-max-scale must be from --cartoon-min-scale ({smallest:g}) to 1, not {largest:g}.")
-        require(kernel % 2 == 1 and 1 <= kernel <= 31, f"--edge-kernel must be odd and from 1 to 31, not {kernel}.")
-        require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
-        require(len(self.content_layers) > 0, "--content-layers needs at least one layer, such as conv3_2.")
-        require(not self.monochrome or self.generator == "unet", "--monochrome is for the U-Net: leave it out, or take --generator unet.")
+        require(size >= 32 and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from 32 on, not {size}.")
+        require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
+        require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
+        require(0 < smallest <= 1, f"`cartoon_min_scale` must be above 0 and at most 1, not {smallest:g}.")
+        require(smallest <= largest <= 1, f"`cartoon_max_scale` must be from `cartoon_min_scale` ({smallest:g}) to 1, not {largest:g}.")
+        require(kernel % 2 == 1 and 1 <= kernel <= 31, f"`edge_kernel` must be odd and from 1 to 31, not {kernel}.")
+        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        require(len(self.content_layers) > 0, "`content_layers` needs at least one layer, such as conv3_2.")
+        require(not self.monochrome or self.generator == "unet", "`monochrome` is for the U-Net: leave it out, or set `generator` to unet.")
 
     LATER: ClassVar[dict[str, object]] = {"monochrome": False}
     """Options that older recipes do not name, at the values that change nothing: those leave a recipe's hash as it was."""
@@ -317,7 +319,7 @@ def colour_loss(images: Tensor, targets: Tensor) -> Tensor:
 
 def grey_weights(batch: int, device: torch.device) -> Tensor:
     """Shares of red, green and blue in a grey picture, drawn anew around those of luma: N x 3 x 1 x 1, of sum 1."""
-    weights = torch.tensor([0.299, 0.587, 0.114], device=device) + 0.2 * torch.rand(batch, 3, device=device) - 0.1
+    weights = torch.tensor(LUMA, device=device) + 0.2 * torch.rand(batch, 3, device=device) - 0.1
     return (weights / weights.sum(1, keepdim=True))[..., None, None]
 
 
@@ -345,7 +347,7 @@ def train(config: Config, run: Run) -> None:
     eyes, vgg = (run.place(features.load(layers, config.vgg)) for layers in (config.content_layers, (LAYER,)))
     generator = build(config)
     if config.start is not None:
-        generator.start_from(gallery.find(config.start))
+        generator.start_from(bundled.find(config.start))
     generator = run.place(generator)
     discriminator = run.place(Discriminator(config.discriminator_width, config.discriminator_norm == "spectral"))
     adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
@@ -364,8 +366,7 @@ def train(config: Config, run: Run) -> None:
 
     initial_schedule = LambdaLR(initial_optimizer, initial_rate)
     schedule, discriminator_schedule = (LambdaLR(each, rate) for each in (optimizer, discriminator_optimizer))
-    average = AveragedModel(generator, multi_avg_fn=running_average(0.999))
-    average.module.eval()
+    average = run.average(generator, 0.999)
     pool = ImagePool(config.pool)
     adversarial_loss = ADVERSARIAL_LOSSES[config.adversarial_loss]
 
@@ -433,7 +434,7 @@ def train(config: Config, run: Run) -> None:
     run.preview(average.module, photos)
     run.evaluate(held_out, by="score")
     run.keep(
-        **{"generator": generator, "discriminator": discriminator, "average": average, "pool": pool},
+        **{"generator": generator, "discriminator": discriminator, "pool": pool},
         **{"initial_optimizer": initial_optimizer, "optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer},
         **{"initial_schedule": initial_schedule, "schedule": schedule, "discriminator_schedule": discriminator_schedule},
     )

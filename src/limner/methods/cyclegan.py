@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
-from limner import features
-from limner.adversarial import ImagePool, KernelDistance, running_average
+from limner.blocks import features
+from limner.blocks.adversarial import ImagePool, KernelDistance
+from limner.blocks.network import StyleNetwork
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.methods.contract import Pictures, Run
 
 STYLES = {"average": "", "average_back": "-back"}
 """Both generators become style files: from domain A to B, and back."""
@@ -78,18 +78,18 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "width", "discriminator_width"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for name in ("blocks", "pool", "cycle_weight", "identity_weight"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
-        require(0 <= self.averaging < 1, f"--averaging must be from 0 to below 1, not {self.averaging:g}.")
-        require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
+        require(0 <= self.averaging < 1, f"`averaging` must be from 0 to below 1, not {self.averaging:g}.")
+        require(self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate:g}.")
         size = self.image_size
-        require(size >= 32 and size % 4 == 0, f"--image-size must be a multiple of 4 from 32 on, not {size}.")
+        require(size >= 32 and size % 4 == 0, f"`image_size` must be a multiple of 4 from 32 on, not {size}.")
         require(
             0 < self.min_scale <= self.max_scale <= 1,
-            f"--min-scale and --max-scale must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
+            f"`min_scale` and `max_scale` must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
         )
-        require(len(self.score_layers) > 0, "--score-layers needs at least one layer, such as relu1_2.")
+        require(len(self.score_layers) > 0, "`score_layers` needs at least one layer, such as relu1_2.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
@@ -241,7 +241,7 @@ def train(config: Config, run: Run) -> None:
     optimizer, discriminator_optimizer = adam(generators.parameters()), adam(discriminators.parameters())
     half = config.steps / 2
     schedules = [LambdaLR(each, lambda step: min(1.0, (config.steps - step) / half)) for each in (optimizer, discriminator_optimizer)]
-    averages = [AveragedModel(each, multi_avg_fn=running_average(config.averaging)) for each in (there, back)]
+    averages = [run.average(each, config.averaging, name=name) for each, name in zip((there, back), STYLES, strict=True)]
     pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
 
     def generator_losses(a: Tensor, b: Tensor) -> dict[str, Tensor]:
@@ -284,7 +284,7 @@ def train(config: Config, run: Run) -> None:
     run.preview(average, domain_a, name="a-to-b", back=average_back)
     run.preview(average_back, domain_b, name="b-to-a", back=average)
     run.evaluate(held_out, by="score")
-    networks = {"there": there, "back": back, "discriminators": discriminators, "average": averages[0], "average_back": averages[1]}
+    networks = {"there": there, "back": back, "discriminators": discriminators}
     learning = {"optimizer": optimizer, "discriminator_optimizer": discriminator_optimizer}
     run.keep(**networks, **learning, schedule=schedules[0], discriminator_schedule=schedules[1], pool_a=pool_a, pool_b=pool_b)
 

@@ -36,14 +36,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import features, gallery
-from limner.blocks import canvas
+from limner.blocks import canvas, features
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
+from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import UNet
 from limner.errors import require
-from limner.methods import Pictures, Run, StyleNetwork
+from limner.gallery import bundled
+from limner.methods.contract import Pictures, Run
 
 WIDTHS = {"full": 32, "half": 16, "quarter": 8}
 UNET_WIDTHS = {"full": 32, "half": 24, "quarter": 16}
@@ -120,22 +120,22 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "levels", "blocks"):
-            require(getattr(self, name) >= 1, f"--{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}.")
+            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
         for name in ("initial_steps", "colour_weight", "ink_weight"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
         size, multiple = self.image_size, 2**self.levels if self.generator == "unet" else 4
-        require(size >= 32 and size % multiple == 0, f"--image-size must be a multiple of {multiple} from 32 on, not {size}.")
-        require(self.initial_steps <= self.steps, f"--initial-steps must be at most --steps ({self.steps}), not {self.initial_steps}.")
-        require(self.photo_size >= size, f"--photo-size must be at least --image-size ({size}), not {self.photo_size}.")
-        require(self.working_size == 0 or self.working_size >= 64, f"--working-size must be 0 or at least 64, not {self.working_size}.")
-        require(0.25 <= self.stroke_size <= 4, f"--stroke-size must be from 0.25 to 4, not {self.stroke_size:g}.")
-        require(self.levels <= 5, f"--levels must be at most 5, not {self.levels}.")
-        require(self.initial_rate > 0, f"--initial-rate must be above 0, not {self.initial_rate:g}.")
-        require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.style_size >= 32, f"--style-size must be at least 32, not {self.style_size}.")
-        require(self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate:g}.")
-        require(1 <= self.pyramid <= 5, f"--pyramid must be from 1 to 5, not {self.pyramid}.")
-        require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
+        require(size >= 32 and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from 32 on, not {size}.")
+        require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
+        require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
+        require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
+        require(0.25 <= self.stroke_size <= 4, f"`stroke_size` must be from 0.25 to 4, not {self.stroke_size:g}.")
+        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        require(self.initial_rate > 0, f"`initial_rate` must be above 0, not {self.initial_rate:g}.")
+        require(0 < self.min_scale <= 1, f"`min_scale` must be above 0 and at most 1, not {self.min_scale:g}.")
+        require(self.style_size >= 32, f"`style_size` must be at least 32, not {self.style_size}.")
+        require(self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate:g}.")
+        require(1 <= self.pyramid <= 5, f"`pyramid` must be from 1 to 5, not {self.pyramid}.")
+        require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
 
     LATER: ClassVar[dict[str, object]] = {
         **{"initial_steps": 0, "target": "photo", "stroke_size": 1.0, "photo_size": 320, "working_size": 0, "generator": "paper"},
@@ -330,15 +330,14 @@ def train(config: Config, run: Run) -> None:
     vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
     generator = build(config)
     if config.start is not None:
-        generator.start_from(gallery.find(config.start))
+        generator.start_from(bundled.find(config.start))
     generator = run.place(generator)
     first = config.initial_steps
     optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, fused=True)
     schedule = OneCycleLR(optimizer, config.learning_rate, total_steps=max(config.steps - first, 1))
     initial_optimizer = torch.optim.Adam(generator.parameters(), config.initial_rate, betas=(0.9, 0.99), fused=True)
     initial_schedule = LambdaLR(initial_optimizer, lambda step: rise_and_fall(step, first))
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
-    average.module.eval()
+    average = run.average(generator, 0.995, warm_up=False)
 
     painting = run.picture(config.style_image)
     photos, targets = streams(config, run, painting)
@@ -393,7 +392,7 @@ def train(config: Config, run: Run) -> None:
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
     initial = {"initial_optimizer": initial_optimizer, "initial_schedule": initial_schedule} if first else {}
-    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, average=average, **initial)
+    run.keep(generator=generator, optimizer=optimizer, schedule=schedule, **initial)
 
     initial_of, losses_of = (run.compile(each) for each in (initial_losses, losses))
     for step in run.steps(config.steps):

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import features
+from limner.blocks import features
 from limner.errors import require
-from limner.methods import Easel
+from limner.methods.contract import Easel
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class Config:
 
     def __post_init__(self) -> None:
         rate = self.learning_rate
-        require(rate is None or rate > 0, f"--learning-rate must be above 0, not {rate}.")
-        require(self.style_scale > 0, f"--style-scale must be above 0, not {self.style_scale:g}.")
-        require(self.seed < 2**63, f"--seed must be below 2 to the power of 63, not {self.seed}.")
+        require(rate is None or rate > 0, f"`learning_rate` must be above 0, not {rate}.")
+        require(self.style_scale > 0, f"`style_scale` must be above 0, not {self.style_scale:g}.")
+        require(self.seed < 2**63, f"`seed` must be below 2 to the power of 63, not {self.seed}.")
         for name in ("content_weight", "tv_weight", "initial_iterations", "iterations", "seed"):
-            require(getattr(self, name) >= 0, f"--{name.replace('_', '-')} must not be negative, as {getattr(self, name):g} is.")
-        require(self.initial_iterations >= 1, "--initial-iterations must be at least 1.")
-        require(self.size == 0 or self.size >= 32, f"--size must be 0, the photograph's own, or at least 32, not {self.size}.")
-        require(self.smallest >= 32, f"--smallest must be at least 32, not {self.smallest}.")
-        require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
+            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
+        require(self.initial_iterations >= 1, "`initial_iterations` must be at least 1.")
+        require(self.size == 0 or self.size >= 32, f"`size` must be 0, the photograph's own, or at least 32, not {self.size}.")
+        require(self.smallest >= 32, f"`smallest` must be at least 32, not {self.smallest}.")
+        require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
         given, wanted = len(self.layer_weights), len(self.style_layers)
-        require(given in (0, wanted), f"--layer-weights needs one weight for each of the {wanted} style layers, not {given}.")
+        require(given in (0, wanted), f"`layer_weights` needs one weight for each of the {wanted} style layers, not {given}.")
         for name, weights in (("layer", self.layer_weights), ("style", self.style_weights)):
-            require(all(weight >= 0 for weight in weights), f"--{name}-weights must not be negative.")
-            require(not weights or sum(weights) > 0, f"--{name}-weights must not all be 0.")
+            require(all(weight >= 0 for weight in weights), f"`{name}_weights` must not be negative.")
+            require(not weights or sum(weights) > 0, f"`{name}_weights` must not all be 0.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "paper": {
@@ -383,6 +383,8 @@ def stylize(
     ``start`` is the first picture, where it is given: what is there already needs the last two scales only, and time for the last.
     ``masks``, float32 1 x 1 x H x W in [0, 1], one for each style, are their regions.
     """
+    given, wanted = len(config.style_weights), len(styles)
+    require(given in (0, wanted), f"`style_weights` needs one number for each of the {wanted} paintings, not {given}.")
     vgg = easel.place(features.load((*config.style_layers, config.content_layer), config.vgg, pooling=config.pooling, edge="replicate"))
     height, width = content.shape[-2:]
     sizes = scales(config, height, width)[0 if start is None else -2 :]

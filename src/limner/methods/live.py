@@ -25,13 +25,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limner import card, features, gallery, methods, weights
+from limner.blocks import features
 from limner.blocks.drawing import drawing_loss
+from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import INK, Ramp, UNet
 from limner.errors import require
-from limner.methods import Run, StyleNetwork
+from limner.gallery import bundled, card, weights
+from limner.methods import contract
+from limner.methods.contract import Run
 from limner.methods.fast_style import moments, relative_error
 
 LEVELS = 3
@@ -74,17 +76,17 @@ class Config:
     """Highest rate of Adam's one-cycle schedule; by default 4e-3, and 1.5e-3 for a student without norm, which bears no more."""
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"--steps must be at least 1, not {self.steps}.")
-        require(self.batch_size >= 1, f"--batch-size must be at least 1, not {self.batch_size}.")
+        require(self.steps >= 1, f"`steps` must be at least 1, not {self.steps}.")
+        require(self.batch_size >= 1, f"`batch_size` must be at least 1, not {self.batch_size}.")
         require(
-            self.image_size >= 32 and self.image_size % 8 == 0, f"--image-size must be a multiple of 8 from 32 on, not {self.image_size}."
+            self.image_size >= 32 and self.image_size % 8 == 0, f"`image_size` must be a multiple of 8 from 32 on, not {self.image_size}."
         )
-        require(0 < self.min_scale <= 1, f"--min-scale must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.width >= 1, f"--width must be at least 1, not {self.width}.")
-        require(self.blocks >= 1, f"--blocks must be at least 1, not {self.blocks}.")
-        require(len(self.style_layers) > 0, "--style-layers needs at least one layer, such as relu1_1.")
-        require(self.noise >= 0, f"--noise must not be negative, as {self.noise:g} is.")
-        require(self.learning_rate is None or self.learning_rate > 0, f"--learning-rate must be above 0, not {self.learning_rate}.")
+        require(0 < self.min_scale <= 1, f"`min_scale` must be above 0 and at most 1, not {self.min_scale:g}.")
+        require(self.width >= 1, f"`width` must be at least 1, not {self.width}.")
+        require(self.blocks >= 1, f"`blocks` must be at least 1, not {self.blocks}.")
+        require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
+        require(self.noise >= 0, f"`noise` must not be negative, as {self.noise:g} is.")
+        require(self.learning_rate is None or self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate}.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
 
@@ -162,14 +164,14 @@ class Generator(StyleNetwork):
 
 def build(config: Config) -> StyleNetwork:
     """The student: without norm where its teacher has none; of a teacher with a canvas a narrow U-Net on the same canvas."""
-    path = gallery.find(config.teacher)
+    path = bundled.find(config.teacher)
     found = card.read(path)
     if "canvas" in found.network:
         student = UNet(config.width, LEVELS, config.blocks, canvas=1)
         assert student.bristles is not None
         student.bristles.load_state_dict({"canvas": weights.load(path)["bristles.canvas"].float()})
         return student
-    norm = has_norm(methods.rebuild(found.method, found.network))
+    norm = has_norm(contract.rebuild(found.method, found.network))
     return Generator(config.width, config.blocks, int(norm), found.network.get("monochrome", 0))
 
 
@@ -184,7 +186,7 @@ def has_norm(network: nn.Module) -> bool:
 
 def about(config: Config) -> dict[str, Any]:
     """What the card says of the teacher; the student bears its name."""
-    found = card.read(gallery.find(config.teacher))
+    found = card.read(bundled.find(config.teacher))
     return {
         "name": found.name,
         "title": found.title,
@@ -198,9 +200,9 @@ def about(config: Config) -> dict[str, Any]:
 
 def load_teacher(style: str) -> StyleNetwork:
     """The network of a style file, with its weights. Raises ``LimnerError`` where it is another's."""
-    path = gallery.find(style)
+    path = bundled.find(style)
     found = card.read(path)
-    network = methods.rebuild(found.method, found.network)
+    network = contract.rebuild(found.method, found.network)
     network.start_from(path)
     return network.eval().requires_grad_(False)
 
@@ -243,14 +245,14 @@ def train(config: Config, run: Run) -> None:
     teacher = run.place(load_teacher(config.teacher))
     student = build(config)
     if config.start is not None:
-        student.start_from(gallery.find(config.start))
+        student.start_from(bundled.find(config.start))
     student = run.place(student)
     style_loss = StyleLoss(config, run) if has_norm(student) else None
     highest, most = (4e-3, 5.0) if style_loss is not None else (1.5e-3, 1.0)
     highest = config.learning_rate or highest
     optimizer = torch.optim.Adam(student.parameters(), highest, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=config.steps)
-    average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(0.995))  # type: ignore[no-untyped-call]
+    average = run.average(student, 0.995, warm_up=False)
 
     placed = "canvas" in student.arguments
     """Whether strokes hang on where in a picture they are."""
@@ -273,12 +275,12 @@ def train(config: Config, run: Run) -> None:
             found = [losses(average.module, batch, 0.0, places) for batch, places in batches]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
-    working = card.read(gallery.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
+    working = card.read(bundled.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
     min_scale, short_side = (None, working or None) if working or placed else (config.min_scale, None)
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=min_scale, short_side=short_side)
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
-    run.keep(generator=student, optimizer=optimizer, schedule=schedule, average=average)
+    run.keep(generator=student, optimizer=optimizer, schedule=schedule)
 
     losses_of = run.compile(losses)
     for step in run.steps(config.steps):

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from cyclopts import Parameter
 
-from limner import image, prepare
 from limner.errors import require
+from limner.pictures import image
+from limner.prepare import squares
 from limner.prepare.copies import copies
 
 
@@ -24,7 +24,7 @@ from limner.prepare.copies import copies
 class AbstractionOptions:
     """Options of `limner prepare abstractions`."""
 
-    out: Annotated[Path, Parameter(alias="-o")]
+    out: Path
     """Where to write: a new folder; a preview sheet lies beside it. The same command again goes on with a run that was ended."""
     abstraction: Literal["storybook", "ink", "comic", "flow", "woodblock"] = "storybook"
     """Which one: flat colours with outlines, a wash under lines of ink, few hard tones under heavy ink; or, in the colours of a painting,
@@ -35,25 +35,25 @@ class AbstractionOptions:
     """Size of the strokes of flow and woodblock: 2 makes all of them twice as large."""
     size: int = 320
     """Short side, in pixels, to which larger photographs are reduced before; the training's --photo-size."""
-    workers: Annotated[int | None, Parameter(show_default=False)] = None
+    workers: int | None = None
     """Threads that work; by default one for each core. The result does not depend on it."""
 
 
 def abstractions(
-    sources: Sequence[Path], options: AbstractionOptions, progress: prepare.Progress = lambda done, total: None
-) -> prepare.Summary:
+    sources: Sequence[Path], options: AbstractionOptions, progress: squares.Progress = lambda done, total: None
+) -> squares.Summary:
     """Write the abstraction of each photograph of `sources`, reduced to `options.size`, as a PNG file of its name into `options.out`.
 
     Beside it appears `<out>-sheet.jpg`: a few photographs and their abstractions. Raises LimnerError where none can be used.
     """
-    sizes = prepare.Options(options.out, size=options.size, crops=0, distance=-1, workers=options.workers)
+    sizes = squares.Options(options.out, size=options.size, crops=0, distance=-1, workers=options.workers)
     about: dict[str, Any] = {"abstraction": options.abstraction, "size": options.size}
 
     from limner.blocks import abstraction, painterly  # OpenCV, which comes with the extra `train`
 
-    require(0.25 <= options.stroke_size <= 4, f"--stroke-size must be from 0.25 to 4, not {options.stroke_size:g}.")
+    require(0.25 <= options.stroke_size <= 4, f"`stroke_size` must be from 0.25 to 4, not {options.stroke_size:g}.")
     if options.abstraction in painterly.PAINTERLY:
-        require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with --painting.")
+        require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with `painting`.")
         painting = image.flat(image.read(options.painting)) if options.painting else np.zeros((1, 1, 3), np.uint8)
         about |= {"painting": hashlib.sha256(painting.tobytes()).hexdigest(), "stroke_size": options.stroke_size}
         colours = painterly.palette_for(options.abstraction, image.to_float(painting)[0].transpose(1, 2, 0))

@@ -135,7 +135,7 @@ class Manifest:
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
         self.path = folder / MANIFEST
         self.parts: list[Part] = []
-        foreign = f"{folder} is there already, and not by `limner prepare`: name another --out."
+        foreign = f"{folder} is there already, and not by `limner prepare`: name another `out`."
         require(not folder.exists() or folder.is_dir(), foreign)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ class Manifest:
             raise disk.cannot_write(folder, error) from error
         self._held = ExitStack()
         with ExitStack() as held:
-            held.enter_context(disk.holding(folder, f"Another Limner is preparing {folder}: wait until it is done, or name another --out."))
+            held.enter_context(disk.holding(folder, f"Another Limner is preparing {folder}: wait until it is done, or name another `out`."))
             if self.path.exists():
                 self._read(header)
             else:
@@ -167,7 +167,7 @@ class Manifest:
             raise LimnerError(f"{self.path} is damaged ({error}): delete its folder, and begin anew.") from error
         if other:
             raise LimnerError(
-                f"{self.path.parent} was begun with other {', '.join(other)}: repeat what was asked then, or name another --out."
+                f"{self.path.parent} was begun with other {', '.join(other)}: repeat what was asked then, or name another `out`."
             )
         if cut:  # the line that was being written when the run was killed
             self._write([header, *map(asdict, self.parts)])

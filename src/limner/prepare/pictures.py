@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from limner import image
 from limner.errors import require
+from limner.pictures import image
 
 
 def cut(photo: Image.Image, size: int, crops: int, random: np.random.Generator) -> list[Image.Image]:
@@ -39,5 +39,5 @@ def jpeg(photo: Image.Image, size: int, *, quality: int) -> bytes:
 
 
 def raw_square(photo: Image.Image, size: int) -> bytes:
-    require(photo.size == (size, size), f"it is smaller than --size {size}: give a smaller one.")
+    require(photo.size == (size, size), f"it is smaller than `size` {size}: give a smaller one.")
     return photo.tobytes()

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from limner.blocks import drawing
 
 GRID = 16
 """Cells on each side of the coarse pictures in which photograph and output are compared: large patches, no strokes."""
@@ -174,7 +175,7 @@ def chroma_correlation(photos: Tensor, outputs: Tensor) -> float:
     luma = _centred(_coarse_luma(photos))
 
     def beyond_luma(pictures: Tensor) -> Tensor:
-        chroma = _centred(_coarse(pictures[:, [0, 2]] - _luma(pictures)))
+        chroma = _centred(_coarse(pictures[:, [0, 2]] - drawing.luma(pictures)))
         slope = (chroma * luma).mean((2, 3), keepdim=True) / (luma.square().mean((2, 3), keepdim=True) + 0.01**2)
         return chroma - slope * luma
 
@@ -197,28 +198,23 @@ def flat_detail(photos: Tensor, outputs: Tensor) -> tuple[float, float]:
     return detail, detail / max(after[detailed].mean().item(), 1e-6)
 
 
-def _luma(pictures: Tensor) -> Tensor:
-    """N1HW of NCHW."""
-    return (pictures * torch.tensor([0.299, 0.587, 0.114], device=pictures.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
 def _coarse(pictures: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(pictures, GRID)
 
 
 def _coarse_luma(pictures: Tensor) -> Tensor:
-    return _coarse(_luma(pictures))
+    return _coarse(drawing.luma(pictures))
 
 
 def _local_contrast(pictures: Tensor) -> Tensor:
     """Standard deviation of luma in each cell of the grid."""
-    luma = _luma(pictures)
+    luma = drawing.luma(pictures)
     return (_coarse(luma.square()) - _coarse(luma).square()).clamp_min(0).sqrt()
 
 
 def _fine_contrast(pictures: Tensor) -> Tensor:
     """Root mean square of luma less its mean over 9 x 9 pixels, in cells half as wide as the grid's; slow gradients do not count."""
-    luma = _luma(pictures)
+    luma = drawing.luma(pictures)
     fine = luma - F.avg_pool2d(luma, 9, 1, 4, count_include_pad=False)
     return F.adaptive_avg_pool2d(fine.square(), 2 * GRID).sqrt()
 

@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import duplicates, image
-from limner.duplicates import difference_hash
 from limner.errors import LimnerError, require
-from limner.sources import Source, without_suffix
+from limner.pictures import duplicates, image
+from limner.pictures.duplicates import difference_hash
+from limner.pictures.sources import Source, without_suffix
 from limner.training import held_out, sheets
 
 AHEAD = 4

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from limner import image
 from limner.errors import LimnerError
+from limner.pictures import image
 
 MOST_BYTES = 3_400_000
 """All pictures together; base64 makes them a third larger."""

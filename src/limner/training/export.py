@@ -15,10 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from limner.card import KEY, Card
+from limner.blocks.network import StyleNetwork
 from limner.errors import require
 from limner.files import replacing, trial
-from limner.methods import StyleNetwork
+from limner.gallery.card import KEY, Card
 from limner.training import parity, surgery
 from limner.version import __version__
 

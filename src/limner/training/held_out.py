@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 
-from limner.sources import Source, without_suffix
+from limner.pictures.sources import Source, without_suffix
 
 SPARED = 16
 """Pictures that are spared at most."""

@@ -31,7 +31,7 @@ def accelerator(options: Options) -> Accelerator:
     )
     require(
         found.num_processes == processes,
-        f"{processes} processes were started, but they do not find one another on this device: try --device cpu, or start one.",
+        f"{processes} processes were started, but they do not find one another on this device: try `device` cpu, or start one.",
     )
     return found
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from limner.card import NAME
 from limner.errors import require
+from limner.gallery.card import NAME
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Options:
     """Name of the recipe, where there is one."""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, f"--seed must not be negative, as {self.seed} is.")
-        require(self.checkpoint_every >= 1, f"--checkpoint-every must be at least 1, not {self.checkpoint_every}.")
-        require(self.keep_checkpoints >= 1, f"--keep-checkpoints must be at least 1, not {self.keep_checkpoints}.")
-        require(self.patience >= 0, f"--patience must not be negative, as {self.patience} is.")
-        require(self.workers is None or self.workers >= 0, f"--workers must not be negative, as {self.workers} is.")
+        require(self.seed >= 0, f"`seed` must not be negative, as {self.seed} is.")
+        require(self.checkpoint_every >= 1, f"`checkpoint_every` must be at least 1, not {self.checkpoint_every}.")
+        require(self.keep_checkpoints >= 1, f"`keep_checkpoints` must be at least 1, not {self.keep_checkpoints}.")
+        require(self.patience >= 0, f"`patience` must not be negative, as {self.patience} is.")
+        require(self.workers is None or self.workers >= 0, f"`workers` must not be negative, as {self.workers} is.")
         require(
-            not self.name or NAME.fullmatch(self.name) is not None, f"--name must be lower case with hyphens, which {self.name!r} is not."
+            not self.name or NAME.fullmatch(self.name) is not None, f"`name` must be lower case with hyphens, which {self.name!r} is not."
         )

@@ -17,10 +17,12 @@ import torch
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from limner import blend, features, image
+from limner.blocks import features
 from limner.errors import LimnerError, require
 from limner.files import check_place, clear_leftovers, replacing
-from limner.methods import gatys
+from limner.methods import contract
+from limner.pictures import image
+from limner.style import blend
 from limner.training import terminal
 from limner.training.machine import has_fast_bf16, keep_large_blocks
 from limner.version import __version__
@@ -59,9 +61,9 @@ class Options:
     """Number format of the features; auto takes bf16 where the hardware has it. Sums over the picture are float32 always."""
 
     def __post_init__(self) -> None:
-        require(self.max_memory >= 0, f"--max-memory must not be negative, as {self.max_memory:g} is.")
-        require(self.preview_every >= 0, f"--preview-every must not be negative, as {self.preview_every:g} is.")
-        require(1 <= self.quality <= 100, f"--quality must be from 1 to 100, not {self.quality}.")
+        require(self.max_memory >= 0, f"`max_memory` must not be negative, as {self.max_memory:g} is.")
+        require(self.preview_every >= 0, f"`preview_every` must not be negative, as {self.preview_every:g} is.")
+        require(1 <= self.quality <= 100, f"`quality` must be from 1 to 100, not {self.quality}.")
         self.seconds()
 
     def seconds(self) -> float:
@@ -69,7 +71,7 @@ class Options:
         if not self.time_budget:
             return float("inf")
         match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", self.time_budget)
-        require(match is not None, f"--time-budget must be like 60s, 10m or 1h, not {self.time_budget!r}.")
+        require(match is not None, f"`time_budget` must be like 60s, 10m or 1h, not {self.time_budget!r}.")
         assert match is not None
         return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
@@ -78,26 +80,26 @@ def paint(
     photo: Path,
     paintings: Sequence[Path],
     out: Path,
-    config: gatys.Config,
+    config: Any,
     options: Options,
     start: Callable[[image.Picture], image.Picture] | None = None,
 ) -> bool:
     """Paint ``photo`` in the style of ``paintings`` into the file ``out``. Returns False where Ctrl-C ended it early: what there is then is
     written all the same, and the same call goes on.
 
-    ``start`` makes the first picture of the photograph, scaled to --size. Raises ``LimnerError`` for bad inputs.
+    ``config`` is the ``Config`` of a method that paints single pictures, by which the method is known. ``start`` makes the first picture
+    of the photograph, scaled to the config's ``size``. Raises ``LimnerError`` for bad inputs.
     """
-    given, wanted = len(config.style_weights), len(paintings)
+    method, wanted = contract.find(type(config).__module__.rpartition(".")[2]), len(paintings)
     require(wanted >= 1, "Name at least one painting after the photograph.")
-    require(given in (0, wanted), f"--style-weights needs one number for each of the {wanted} paintings, not {given}.")
-    require(len(options.masks) in (0, wanted), f"--masks needs one picture for each of the {wanted} paintings, not {len(options.masks)}.")
+    require(len(options.masks) in (0, wanted), f"`masks` needs one picture for each of the {wanted} paintings, not {len(options.masks)}.")
     require(out.suffix.lower() in image.WRITABLE, f"{out} has no ending of a picture that can be written: name it .jpg, .png or .tif.")
     check_place(out)
     clear_leftovers([out.parent])
     original = image.read(photo)
     whole = original if config.size == 0 else image.fit(original, config.size)
     height, width = whole.pixels.shape[:2]
-    require(min(height, width) >= 16, f"{photo} has only {width} x {height} pixels at this --size: VGG-19 needs 16 on the shorter side.")
+    require(min(height, width) >= 16, f"{photo} has only {width} x {height} pixels at this `size`: VGG-19 needs 16 on the shorter side.")
     image.check_side(image.WRITABLE[out.suffix.lower()], height, width)
     read = [image.Picture(image.flat(image.read(path))) for path in (*paintings, *options.masks)]
     for path, mask in zip(options.masks, read[wanted:], strict=True):
@@ -107,36 +109,36 @@ def paint(
     first = easel.tensor(start(whole)) if start is not None else None
 
     def finished(painted: Tensor) -> image.Picture:
-        require(bool(painted.isfinite().all()), "The picture is no longer made of numbers: try again with a lower --learning-rate.")
+        require(bool(painted.isfinite().all()), "The picture is no longer made of numbers: try again with a lower `learning_rate`.")
         pixels = painted.cpu().numpy()
         if options.keep_colors:
             pair = [batch[0].transpose(1, 2, 0) for batch in (image.to_float(whole.pixels), pixels)]
             pixels = blend.keep_colors(*pair).transpose(2, 0, 1)[None]
         return whole.with_pixels(image.from_float(pixels, whole.pixels.dtype))
 
-    painted = gatys.stylize(easel.tensor(whole), styles, config, easel, start=first, masks=masks)
+    painted = method.stylize(easel.tensor(whole), styles, config, easel, start=first, masks=masks)
     image.write(finished(painted), out, strip=options.strip, quality=options.quality)
     easel.end()
     return not easel.interrupted
 
 
 class Easel:
-    """What ``limner.methods.Easel`` promises. Unfinished work lies beside ``out``, in a file named ``out``.unfinished."""
+    """What ``limner.methods.contract.Easel`` promises. Unfinished work lies beside ``out``, in a file named ``out``.unfinished."""
 
     def __init__(self, out: Path, options: Options, recipe: str = "") -> None:
         self.out, self.options, self.recipe = out, options, recipe
         require(
             options.device != "gpu" or torch.cuda.is_available(),
-            "torch finds no GPU here: install a build for yours, or leave --device out.",
+            "torch finds no GPU here: install a build for yours, or leave `device` out.",
         )
         self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and has_fast_bf16(self.device))
-        require(len(out.name.encode()) <= 200, f"{out.name} is too long for a file's name: give a shorter one with -o.")
+        require(len(out.name.encode()) <= 200, f"{out.name} is too long for a file's name: give a shorter one with `out`.")
         self.unfinished, self.preview = out.with_name(f"{out.name}.unfinished"), out.with_name(f"{out.name}.preview.jpg")
         self.done, self.interrupted, self._canvas, self._previews = 0, False, None, 0
         self._seconds, self._credit = 0.0, 0.0
         if out.exists() and not self.unfinished.exists() and not options.overwrite:
-            raise LimnerError(f"{out} is there already: give --overwrite to paint it again, or another name with -o.")
+            raise LimnerError(f"{out} is there already: set `overwrite` to paint it again, or name another `out`.")
         keep_large_blocks()
 
     def tensor(self, picture: image.Picture) -> Tensor:
@@ -168,10 +170,10 @@ class Easel:
         logger.info("%d x %d pixels: about %.1f GB of memory%s", size[1], size[0], takes / 1e9, price)
         if takes > allowed:
             fitting = next((n for n in range(99, 0, -1) if needed((n / 100) ** 2, True, self.bf16) <= allowed), 0)
-            smaller = f"paint it smaller, with --size {max(size) * fitting // 100}, or " if max(size) * fitting // 100 >= 32 else ""
+            smaller = f"paint it smaller, with `size` {max(size) * fitting // 100}, or " if max(size) * fitting // 100 >= 32 else ""
             raise LimnerError(
                 f"{self.out} at {size[1]} x {size[0]} pixels needs about {takes / 1e9:.1f} GB of memory, and {allowed / 1e9:.1f} GB "
-                f"are allowed: {smaller}give more with --max-memory."
+                f"are allowed: {smaller}give more with `max_memory`."
             )
         return sparing
 
@@ -187,7 +189,7 @@ class Easel:
         if not same and self.options.overwrite:
             self.unfinished.unlink()
             return
-        require(same, f"{self.unfinished} was begun with other pictures or options: give those, or begin again with --overwrite.")
+        require(same, f"{self.unfinished} was begun with other pictures or options: give those, or begin again with `overwrite`.")
         canvas.load_state_dict(state["canvas"])
         self.done, self._seconds, self._credit = state["done"], state["seconds"], state["credit"]
         logger.info("going on with %s", self.unfinished)
@@ -258,7 +260,7 @@ class Easel:
     def _save(self) -> None:
         state = self._canvas.state_dict()  # type: ignore[attr-defined]
         require(
-            bool(state["picture"].isfinite().all()), "The picture is no longer made of numbers: try again with a lower --learning-rate."
+            bool(state["picture"].isfinite().all()), "The picture is no longer made of numbers: try again with a lower `learning_rate`."
         )
         try:
             with replacing(self.unfinished) as beside:
@@ -282,7 +284,7 @@ def _share(left: float, seconds: float, timed: Sequence[tuple[float, float]]) ->
     return min(1.0, max(seconds, 0.0) / max(left * rate, 1e-9))
 
 
-def _recipe(config: gatys.Config, options: Options, photo: Path, paintings: Sequence[Path]) -> str:
+def _recipe(config: Any, options: Options, photo: Path, paintings: Sequence[Path]) -> str:
     """Hash of what unfinished work must have in common with what goes on with it."""
     pictures = [[hashlib.sha256(path.read_bytes()).hexdigest() for path in paths] for paths in ([photo], paintings, options.masks)]
     settings = {"init": options.init, "precision": options.precision, "limner": __version__}

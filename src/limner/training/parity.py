@@ -14,10 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limner import runtimes
+from limner.blocks.network import StyleNetwork
 from limner.errors import LimnerError
-from limner.methods import StyleNetwork
-from limner.runtimes import openvino_engine
+from limner.style.runtimes import contract, opening, openvino_engine
 
 logger = logging.getLogger("limner")
 
@@ -64,8 +63,8 @@ def check(network: StyleNetwork, path: Path) -> Differences:
     return found
 
 
-def _painted(path: Path, batch: Tensor, precision: runtimes.Precision) -> NDArray[np.float32]:
-    return runtimes.open_style(path, runtime="openvino", precision=precision)(batch.numpy())
+def _painted(path: Path, batch: Tensor, precision: contract.Precision) -> NDArray[np.float32]:
+    return opening.open_style(path, runtime="openvino", precision=precision)(batch.numpy())
 
 
 def _tell(found: Differences) -> None:

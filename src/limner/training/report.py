@@ -15,9 +15,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from limner import card
 from limner.errors import LimnerError, require
 from limner.files import replacing
+from limner.gallery import card
 from limner.training import chart, embed
 from limner.training.chart import Chart, Series, draw, number
 from limner.version import __version__
@@ -73,7 +73,7 @@ def write(folder: Path, *, stopped: bool = False) -> Path:
     """
     require(
         (folder / "config.toml").is_file(),
-        f"{folder} holds no run (there is no config.toml in it): name the --out directory of a training.",
+        f"{folder} holds no run (there is no config.toml in it): name the `out` directory of a training.",
     )
     page = _environment().get_template("report.html.j2").render(_content(folder, stopped), chart_size=chart)
     path = folder / "report.html"
@@ -290,7 +290,7 @@ def _options(config: Row) -> list[tuple[str, list[Option]]]:
     rest = dict(config)
     method = str(rest.pop("method", ""))
     groups = []
-    for title, module, cls in ((method, f"limner.methods.{method}", "Config"), ("every training", "limner.training", "Options")):
+    for title, module, cls in ((method, f"limner.methods.{method}", "Config"), ("every training", "limner.training.options", "Options")):
         known = _dataclass_fields(module, cls)
         groups.append((title, [_option(name, rest.pop(name), known[name]) for name in known if name in rest]))
     groups.append(("others", [_option(name, value, None) for name, value in rest.items()]))

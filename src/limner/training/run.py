@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from limner.errors import LimnerError, require
-from limner.sources import Source, open_source
-from limner.training import alarms, checkpoint, data, held_out, machine, record, sheets, terminal
+from limner.pictures.sources import Source, open_source
+from limner.training import alarms, averaging, checkpoint, data, held_out, machine, record, sheets, terminal
 from limner.training.options import Options
 
 logger = logging.getLogger("limner")
@@ -28,13 +29,23 @@ HELD_OUT_PICTURES = 64
 
 
 class Run:
-    """One training: see ``limner.methods.Run`` for what a method may ask of it.
+    """One training: see ``limner.methods.contract.Run`` for what a method may ask of it.
 
     Pictures are float32 NCHW RGB in [0, 1] everywhere.
     """
 
-    def __init__(self, options: Options, *, steps: int, recipe: str = "", preview_side: int = sheets.SHORT_SIDE) -> None:
-        """``recipe`` is the hash of what a run must have in common with its checkpoints; previews have the short side ``preview_side``."""
+    def __init__(
+        self,
+        options: Options,
+        *,
+        steps: int,
+        recipe: str = "",
+        preview_side: int = sheets.SHORT_SIDE,
+        styles: Collection[str] = ("average",),
+    ) -> None:
+        """``recipe`` is the hash of what a run must have in common with its checkpoints; previews have the short side ``preview_side``;
+        ``styles`` names the averages that become style files.
+        """
         self.options = options
         self.preview_side = preview_side
         self.folder = options.out
@@ -44,7 +55,7 @@ class Run:
         self.device = self.accelerator.device
         require(
             options.device != "gpu" or self.device.type != "cpu",
-            "torch finds no GPU here: install a build for yours, or leave --device out.",
+            "torch finds no GPU here: install a build for yours, or leave `device` out.",
         )
         self.compiles = options.compile == "yes" or (options.compile == "auto" and steps >= 300 and machine.can_compile(self.device))
         self.bf16 = options.precision == "bf16" or (options.precision == "auto" and machine.has_fast_bf16(self.device))
@@ -53,6 +64,7 @@ class Run:
         self.best: dict[str, Any] = {"step": 0, "score": math.inf, "waited": 0}
         self._streams: dict[str, data.Stream] = {}
         self._sheets: list[sheets.Sheet] = []
+        self._styles, self._averages = styles, dict[str, AveragedModel]()
         self._kept: dict[str, Any] = {}
         self._losses: dict[str, Tensor] = {}
         self._watch = alarms.Losses()
@@ -201,8 +213,12 @@ class Run:
     def evaluate(self, measure: Callable[[], dict[str, Tensor]], *, by: str) -> None:
         self._measure = measure, by
 
+    def average(self, network: nn.Module, decay: float, *, warm_up: bool = True, name: str = "average") -> AveragedModel:
+        self._averages[name] = averaging.averaged(network, decay, warm_up=warm_up)
+        return self._averages[name]
+
     def keep(self, **parts: Any) -> None:
-        self._kept = parts
+        self._kept = {**parts, **self._averages}
         state = checkpoint.load(self.folder / "checkpoints")
         if state is None:
             # Random numbers of the steps: networks were built from the same ones everywhere, what follows is each process's own.
@@ -211,7 +227,7 @@ class Run:
         if state.get("recipe") != self.recipe:
             raise LimnerError(
                 f"The checkpoints in {self.folder} were made with other options than its config.toml has now, or by another version of "
-                "Limner: put the options back, or start a new run with another --out."
+                "Limner: put the options back, or start a new run with another `out`."
             )
         self._restore(state)
         logger.info("resumed at step %d", self.done)
@@ -265,6 +281,12 @@ class Run:
     # How it is done.
 
     def _begin(self, total: int) -> None:
+        for name in self._styles:
+            require(
+                name in self._kept,
+                f"The method keeps no {name!r}, which becomes the style file: make it with run.average(network, decay), and call "
+                "run.keep(...) after it and before run.steps(...).",
+            )
         self._started, self._total = time.monotonic(), total
         self.record.resume_at(self.done)
         for stream in self._streams.values():
@@ -375,7 +397,7 @@ class Run:
         if not is_number:
             raise LimnerError(
                 f"{what} is no longer a number at step {step}, so nothing of it is saved: go back to the last checkpoint with "
-                f"`limner train --resume {self.folder}`, or start again with a lower --learning-rate."
+                f"`limner train --resume {self.folder}`, or start again with a lower `learning_rate`."
             )
 
     def _tell_skipped(self) -> None:

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from limner import image
+from limner.pictures import image
 
 PHOTOS = 4
 SHORT_SIDE = 384
