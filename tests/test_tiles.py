@@ -186,8 +186,8 @@ def test_every_bundled_style_can_be_cut() -> None:
         assert len(Stages(bundled.find(name)).stages) == 16
         assert len(Stages(bundled.find(name, "int8")).stages) == 16
         assert len(Stages(bundled.find(name, "live")).stages) == 14
-    for name in ("storybook", "ink", "comic"):  # no norm: nothing to wait for
-        assert len(Stages(bundled.find(name)).stages) == 1
+    for name in ("storybook", "ink", "comic"):  # no norm: cut where a band would see too far
+        assert len(Stages(bundled.find(name)).stages) == 4
 
 
 def test_a_network_that_cannot_be_cut_paints_big_pictures_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,10 +106,9 @@ class UNet(StyleNetwork):
             x = F.interpolate(leaky(narrow(x)), scale_factor=2.0, mode="bilinear")
             x = leaky(join(x + skips.pop()))
         drawn: Tensor = image + 0.5 * self.to_rgb(x)
-        if self.tint is not None:
-            drawn = self.tint(drawn)
         # While it learns, values may leave the range: what is cut off would have no gradient, and never come back.
-        return drawn if self.training else drawn.clamp(0, 1)
+        drawn = drawn if self.training else drawn.clamp(0, 1)
+        return drawn if self.tint is None else self.tint(drawn)
 
 
 class Ramp(nn.Module):
@@ -133,8 +132,10 @@ class Ramp(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         hinges = F.conv2d(image, self.get_buffer("luma"), self.get_buffer("starts"))
-        # Below black the first one goes on, so that what is out of range while it learns finds its way back.
-        hinges = torch.cat([hinges[:, :1], F.relu(hinges[:, 1:])], 1)
+        if self.training:  # below black the first one goes on, so that what is out of range finds its way back
+            hinges = torch.cat([hinges[:, :1], F.relu(hinges[:, 1:])], 1)
+        else:
+            hinges = F.relu(hinges)
         return F.conv2d(hinges, self.get_buffer("bends"), self.get_buffer("black"))
 
 

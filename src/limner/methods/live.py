@@ -158,8 +158,8 @@ class Generator(StyleNetwork):
         if self.norm:
             return torch.tanh(painted) * 0.5 + 0.5
         drawn = image + 0.5 * painted
-        drawn = drawn if self.tint is None else self.tint(drawn)
-        return drawn if self.training else drawn.clamp(0, 1)  # as in blocks.unet
+        drawn = drawn if self.training else drawn.clamp(0, 1)  # as in blocks.unet
+        return drawn if self.tint is None else self.tint(drawn)
 
 
 def build(config: Config) -> StyleNetwork:
