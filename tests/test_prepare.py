@@ -100,7 +100,7 @@ def test_sizes(tmp_path: Path) -> None:
     assert not np.array_equal(open_source(other)[0], source[0])
     done = squares.npz([tmp_path / "in"], options("npz", tmp_path / "set.npz", size=50))
     assert done.written == {"images": 1}
-    assert done.bad == ("in/small.png cannot be used: it is smaller than --size 50: give a smaller one.",)
+    assert done.bad == ("in/small.png cannot be used: it is smaller than `size` 50: give a smaller one.",)
 
 
 def test_shards_hold_what_was_asked(many: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_other_file_systems_and_tables(folder: Path, style_file: Path, tmp_path:
     from_store = ["apply", f"fsspec+file://{folder}", "-s", str(style_file), "-o", f"fsspec+file://{store}", "--executor", "ray"]
     from_table = ["apply", str(tmp_path / "table.parquet"), "-s", str(style_file), "-o", str(table), "--executor", "ray"]
     bad = {
-        "-o.": [folder, "--executor", "ray"],
+        "name one with --out": [folder, "--executor", "ray"],
         "a.jpg": [folder / "0" / "0.jpg", "--executor", "ray", "-o", tmp_path / "a.jpg"],
         "nonsense://x cannot be reached": ["nonsense://user:secret@x", "--executor", "ray", "-o", tmp_path / "out"],
         "--executor ray": ["s3://bucket/x"],
