@@ -408,9 +408,9 @@ def test_the_preview_touches_nothing_of_others(tmp_path: Path, config: gatys.Con
     [
         ({"out": "photo.gif2"}, "no ending of a picture"),
         ({"paintings": 0}, "at least one painting"),
-        ({"style_weights": (1.0, 2.0)}, "--style-weights needs one number for each"),
-        ({"masks": 2}, "--masks needs one picture for each"),
-        ({"there": True}, "is there already: give --overwrite"),
+        ({"style_weights": (1.0, 2.0)}, "`style_weights` needs one number for each"),
+        ({"masks": 2}, "`masks` needs one picture for each"),
+        ({"there": True}, "is there already: set `overwrite`"),
         ({"out": "x" * 210 + ".png"}, "too long for a file's name"),
     ],
 )
