@@ -132,10 +132,8 @@ class Ramp(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         hinges = F.conv2d(image, self.get_buffer("luma"), self.get_buffer("starts"))
-        if self.training:  # below black the first one goes on, so that what is out of range finds its way back
-            hinges = torch.cat([hinges[:, :1], F.relu(hinges[:, 1:])], 1)
-        else:
-            hinges = F.relu(hinges)
+        # While it learns, the first one goes on below black, so that what is out of range finds its way back.
+        hinges = torch.cat([hinges[:, :1], F.relu(hinges[:, 1:])], 1) if self.training else F.relu(hinges)
         return F.conv2d(hinges, self.get_buffer("bends"), self.get_buffer("black"))
 
 
