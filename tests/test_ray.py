@@ -90,7 +90,7 @@ def test_other_file_systems_and_tables(folder: Path, style_file: Path, tmp_path:
         "name one with --out": [folder, "--executor", "ray"],
         "a.jpg": [folder / "0" / "0.jpg", "--executor", "ray", "-o", tmp_path / "a.jpg"],
         "nonsense://x cannot be reached": ["nonsense://user:secret@x", "--executor", "ray", "-o", tmp_path / "out"],
-        "--executor ray": ["s3://bucket/x"],
+        "set --executor to ray": ["s3://bucket/x"],
         "alone": [folder, f"fsspec+file://{folder}", "--executor", "ray", "-o", tmp_path / "out"],
         "none": [f"fsspec+file://{tmp_path}/none", "--executor", "ray", "-o", tmp_path / "out"],
         "letters.parquet is no table of pictures": [tmp_path / "letters.parquet", "--executor", "ray", "-o", tmp_path / "out"],
