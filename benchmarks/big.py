@@ -56,8 +56,8 @@ for _ in range(2):
     painted = opened(pixels, working_size="full")
     times.append(time.perf_counter() - start)
 np.save(out, painted)
-stages, (height, width) = opened._stages.stages if not whole else [], pixels.shape[:2]
-edges = sorted({band[0] for stage in stages for band in banding.bands(stage, height + 32, width + 32, 4)})
+stages, frame = opened._stages, opened._frame(*pixels.shape[:2])
+edges = [] if whole else sorted({band[0] for stage in stages.stages for band in banding.bands(stages, stage, *frame.whole)})
 print(json.dumps({"seconds": min(times), "edges": edges}))
 """
 

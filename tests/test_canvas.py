@@ -15,6 +15,7 @@ from limner.style import style as style_module
 from limner.style.style import Style
 from limner.training import export
 from tests.test_abstraction import example
+from tests.test_tiles import with_low_bands
 
 
 def test_the_canvas_goes_on_over_its_own_border() -> None:
@@ -102,9 +103,8 @@ def test_bands_have_the_canvas_of_the_whole(style_file: Path, monkeypatch: pytes
     photo = (np.random.default_rng(1).random((700, 120, 3)) * 255).astype(np.uint8)
     whole = Style(style_file, precision="float32")(photo).astype(float)
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     style = Style(style_file, precision="float32")
     assert np.abs(style(photo) - whole).max() <= 1
     assert style._stages is not None
-    assert len(list(banding.bands(style._stages.stages[0], 732, 152, style._stages.multiple))) > 8
+    assert len(list(banding.bands(style._stages, style._stages.stages[0], 732, 152))) > 8

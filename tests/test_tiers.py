@@ -1,6 +1,7 @@
 """Tiers of a style: found beside it, told by their cards, and a live one taught by its style."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors.torch import load_file
 
 import limner
 from limner.batch import opening
 from limner.batch.options import Options
+from limner.blocks import canvas
 from limner.blocks.unet import UNet
 from limner.cli import main
 from limner.errors import LimnerError
@@ -202,6 +205,21 @@ def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_fil
     assert (card.read(out).network, card.read(out).working_size) == ({"width": 4, "blocks": 1, "norm": 0}, 448)
     losses = [line["loss"] for line in lines(tmp_path / "run" / "metrics.jsonl")]
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_student_of_a_teacher_with_a_canvas_paints_on_the_same(many_photos: Path, tmp_path: Path) -> None:
+    """And needs no VGG-19, as any student without norm."""
+    teacher = UNet(8, 1, 1, canvas=1)
+    teacher.start_canvas(canvas.canvas())
+    about = {"name": "hand", "title": "Hand", "method": "fast_style", "best_short_side": 256, "working_size": 0}
+    export.write(teacher.eval(), about, tmp_path / "hand.onnx")
+    config = replace(small(tmp_path / "hand.onnx", many_photos, tmp_path / "none.pth", steps=2), vgg=None)
+    out = trainer.train("live", config, options(tmp_path / "run"))
+    assert out is not None
+    assert card.read(out).network == {"width": 4, "levels": 3, "blocks": 1, "canvas": 1}
+    ground = load_file(out.with_suffix(".safetensors"))["bristles.canvas"].float()
+    assert teacher.bristles is not None
+    torch.testing.assert_close(ground, teacher.bristles.get_buffer("canvas"), atol=2e-3, rtol=1e-3)
 
 
 def test_a_teacher_without_weights_is_one_sentence(own_style: Path) -> None:

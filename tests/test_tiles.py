@@ -41,6 +41,11 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return path
 
 
+def with_low_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("MEMORY", "MOST"):
+        monkeypatch.setattr(banding, limit, 64e3)
+
+
 def uneven(height: int, width: int) -> NDArray[np.uint8]:
     """A picture whose upper part has other statistics than its lower one: bands by themselves would come out differently."""
     photo = make_photo(width, height).astype(float)
@@ -53,11 +58,10 @@ def test_in_bands_as_whole(network: Path, size: tuple[int, int], monkeypatch: py
     photo = uneven(*size)
     whole = Style(network, precision="float32")(photo).astype(float)
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     style = Style(network, precision="float32")
     painted = style(photo).astype(float)
-    assert len({b[0] for s in style._stages.stages for b in banding.bands(s, *size, style._stages.multiple)}) > 3, "one band proves nothing"
+    assert len({b[0] for s in style._stages.stages for b in banding.bands(style._stages, s, *size)}) > 3, "one band proves nothing"
     assert np.abs(painted - whole).mean() <= 0.1
     assert np.abs(painted - whole).max() <= 2
     assert seam(painted, whole) <= 1.05
@@ -81,8 +85,7 @@ def test_a_network_without_norm_is_cut_where_it_would_see_too_far(tmp_path: Path
     photo = uneven(403, 250)
     whole = Style(path, precision="float32")(photo).astype(int)
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     style = Style(path, precision="float32")
     painted = style(photo).astype(int)
     assert style._stages is not None
@@ -111,8 +114,7 @@ def seam(painted: NDArray[np.float64], whole: NDArray[np.float64], height: int =
 
 def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style_module, "WHOLE", 0)
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
@@ -126,8 +128,7 @@ def test_a_full_disk_is_told_and_nothing_goes_on(network: Path, monkeypatch: pyt
 @pytest.mark.parametrize("height", range(64, 100, 4))
 def test_no_band_is_empty(network: Path, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last one may lie wholly in the border."""
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     found = [len(band) for band in Style(network).bands(scanlines.of(image.Picture(uneven(height, 60))))]
     assert sum(found) == height
     assert 0 not in found
@@ -151,8 +152,7 @@ def test_only_the_end_of_memory_speaks_of_memory(network: Path, monkeypatch: pyt
 
 
 def test_bands_that_nobody_wants_any_more_end(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     bands = Style(network).bands(scanlines.of(image.Picture(uneven(403, 250))))
     assert len(next(bands)) > 0
     assert [thread for thread in threading.enumerate() if "limner" in thread.name], "or this test proves nothing"
@@ -276,8 +276,7 @@ def test_a_big_file_goes_through_in_rows(style_file: Path, tmp_path: Path, monke
     from limner.batch import opening, options
 
     monkeypatch.setattr(style_module, "WHOLE", 40_000)
-    monkeypatch.setattr(banding, "MEMORY", 64e3)
-    monkeypatch.setattr(banding, "MOST", 64e3)
+    with_low_bands(monkeypatch)
     photo = uneven(250, 200)
     tifffile.imwrite(tmp_path / "photo.tif", photo, photometric="rgb", rowsperstrip=16, compression="deflate")
     monkeypatch.setattr(image, "read", lambda *_, **__: pytest.fail("it was read whole"))

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from limner.blocks.bristles import COARSE, REACH_OF_DIRECTIONS, Bristles
 from limner.blocks.network import StyleNetwork
-
-LUMA = (0.299, 0.587, 0.114)
+from limner.colour import LUMA
 
 INK = (
     (0.000, 0.000, 0.000),

@@ -96,14 +96,14 @@ def paint(stages: "Stages", photo: Rows, frame: Frame, tell: Callable[[float], N
     costs = [1.0 + (stage.bytes_each > 100) * 3 for stage in stages.stages]
 
     def compile(stage: "Stage") -> "Run":
-        return stages.compile(stage, next(bands(stage, whole, width, stages.multiple, stages.streams)).rows, width)
+        return stages.compile(stage, next(bands(stages, stage, whole, width)).rows, width)
 
     with ExitStack() as files, ThreadPoolExecutor(stages.streams, "limner-bands") as workers:
         runs = deque([workers.submit(compile, stages.stages[0])])
         for number, stage in enumerate(stages.stages):
             writes = [files.enter_context(closing(_Kept(layer, width))) for layer in stage.writes]
             sums = [_Sums(norm) for norm in stage.measures]
-            cut = list(bands(stage, whole, width, stages.multiple, stages.streams))
+            cut = list(bands(stages, stage, whole, width))
             step = _Step(stage, runs.popleft().result(), frame, kept, statistics, writes, sums)
             runs.extend(workers.submit(compile, later) for later in stages.stages[number + 1 : number + 2])  # while this one runs
             seen = (frame.rows(photo, band.first, band.first + band.rows) if stage.reads_picture else None for band in cut)
@@ -169,7 +169,7 @@ def memory(stages: "Stages", frame: Frame) -> float:
     whole, width = frame.whole
     most = 0.0
     for stage in stages.stages:
-        most = max(most, stage.bytes_each * next(bands(stage, whole, width, stages.multiple, stages.streams)).rows * width)
+        most = max(most, stage.bytes_each * next(bands(stages, stage, whole, width)).rows * width)
     return PROGRAM + 0.6 * stages.streams * most
 
 
@@ -179,9 +179,11 @@ def place() -> Path:
     return Path(tempfile.gettempdir()) if "TMPDIR" in os.environ or not os.access(large, os.W_OK) else large
 
 
-def bands(stage: "Stage", whole: int, width: int, multiple: int, streams: int = 1) -> Iterator[Band]:
-    """From top to bottom; all see equally many rows, so that the stage is compiled once, and are about equally high, as many as the streams
-    can share."""
+def bands(stages: "Stages", stage: "Stage", whole: int, width: int) -> Iterator[Band]:
+    """Those of one stage, from top to bottom; all see equally many rows, so that it is compiled once, and are about equally high, as many
+    as the streams can share.
+    """
+    multiple, streams = stages.multiple, stages.streams
     twice, each = stage.above + stage.below, stage.bytes_each * width
     fitting = max(int(MEMORY / each) - twice, min(SPARED * twice, int(MOST / each) - twice))
     height = max(fitting // multiple * multiple, 2 * multiple, 32 // multiple * multiple)
