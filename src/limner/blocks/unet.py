@@ -25,8 +25,8 @@ INK = (
     (0.889, 0.874, 0.840),
     (1.000, 0.980, 0.930),
 )
-"""Colours of a drawing in ink with a blue-grey wash on warm paper by their luma, in eighths: within 1.1 of 255 those of
-``abstraction.ink_wash``."""
+"""Colours of a drawing in ink with a blue-grey wash on warm paper by their luma, in eighths: those of
+``abstraction.ink_wash`` to 1.5 of 255 (root mean square)."""
 
 
 class Block(nn.Module):

@@ -141,9 +141,7 @@ def _quantized(path: Path, photographs: list[NDArray[np.float32]]) -> Any:
     logging.getLogger("nncf").setLevel(logging.ERROR)
     model = onnx.shape_inference.infer_shapes(_with_float_weights(onnx.load(path)))
     dataset = nncf.Dataset(photographs, lambda photograph: {"image": photograph})
-    # A ramp of colours at the end (``limner.blocks.unet.Ramp``) has differences of large numbers in it.
-    ramp = [node.name for node in model.graph.node if any(name.startswith("tint.") for name in node.input)]
-    ignored = nncf.IgnoredScope(names=ramp, types=["InstanceNormalization"], validate=False)
+    ignored = nncf.IgnoredScope(types=["InstanceNormalization"], validate=False)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars; standard output is for results
         return nncf.quantize(model, dataset, subset_size=len(photographs), ignored_scope=ignored)
 
