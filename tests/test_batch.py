@@ -325,7 +325,9 @@ def program(*words: object) -> list[str]:
 
 def half_way(words: list[str], out: Path, number: int) -> subprocess.Popen[bytes]:
     """Start it, and send the signal when four paintings are on record."""
+    mine = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child of tests that run behind a shell's & would ignore it
     started = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, mine)
     path = out / manifest.NAME
     until = time.monotonic() + 60
     while not path.exists() or path.read_bytes().count(b"\n") < 4:

@@ -19,6 +19,7 @@ from PIL import Image
 from limner import extras, files, privacy
 from limner.errors import LimnerError, require
 from limner.gallery import bundled, card
+from limner.pictures import image
 from limner.pictures.sources import Source, open_source
 from limner.style.runtimes import opening
 
@@ -93,12 +94,16 @@ def quantize(style: str | Path, out: Path, options: Options) -> Distance:
 
 
 def measure(before: Path, after: Path, photographs: list[NDArray[np.float32]]) -> Distance:
-    """Compare two style files on ``photographs``, float32 NCHW RGB in [0, 1]; what is not int8 computes in float32."""
+    """Compare two style files on ``photographs``, float32 NCHW RGB in [0, 1]; what is not int8 computes in float32.
+
+    They are painted as pictures of 8 bits, as most are: OpenVINO compiles another network for those.
+    """
     engines = [opening.open_style(path, runtime="openvino", precision="float32") for path in (before, after)]
     differences = []
     for photograph in photographs:
-        pictures = [np.clip(engine(photograph), 0, 1) for engine in engines]
-        differences.append(255 * float(np.abs(pictures[0] - pictures[1]).mean()))
+        pixels = image.from_float(photograph, np.uint8)[None]
+        pictures = [engine(pixels).astype(np.float32) for engine in engines]
+        differences.append(float(np.abs(pictures[0] - pictures[1]).mean()))
     return Distance(float(np.mean(differences)), max(differences), len(differences))
 
 
@@ -141,7 +146,9 @@ def _quantized(path: Path, photographs: list[NDArray[np.float32]]) -> Any:
     logging.getLogger("nncf").setLevel(logging.ERROR)
     model = onnx.shape_inference.infer_shapes(_with_float_weights(onnx.load(path)))
     dataset = nncf.Dataset(photographs, lambda photograph: {"image": photograph})
-    ignored = nncf.IgnoredScope(types=["InstanceNormalization"], validate=False)
+    # Quantized, a ramp of colours at the end (``limner.blocks.unet.Ramp``) comes out black in OpenVINO.
+    ramp = [node.name for node in model.graph.node if any(name.startswith("tint.") for name in node.input)]
+    ignored = nncf.IgnoredScope(names=ramp, types=["InstanceNormalization"], validate=False)
     with contextlib.redirect_stdout(sys.stderr):  # its progress bars; standard output is for results
         return nncf.quantize(model, dataset, subset_size=len(photographs), ignored_scope=ignored)
 
