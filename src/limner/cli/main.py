@@ -53,7 +53,7 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
         Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'; - is a picture from standard input.
     out
         Where to write: a file for a single picture, else a folder; - is standard output. By default beside the photograph, as
-        photo.starry-night.jpg.
+        photo.storybook.jpg.
     """
     from limner import progress
     from limner.batch import opening
