@@ -10,6 +10,7 @@ import limner
 from limner.blocks import abstraction, canvas, painterly
 from limner.blocks.bristles import Bristles, at, everywhere
 from limner.blocks.unet import UNet
+from limner.gallery import card
 from limner.style import banding
 from limner.style import style as style_module
 from limner.style.style import Style
@@ -19,7 +20,7 @@ from tests.test_tiles import with_low_bands
 
 
 def test_the_canvas_goes_on_over_its_own_border() -> None:
-    plane = canvas.canvas()
+    plane = canvas.bristles()
     assert plane.shape == (canvas.PERIOD, canvas.PERIOD, canvas.PLANES)
     assert np.abs(plane.mean((0, 1))).max() < 0.2
     within = np.abs(np.diff(plane, axis=0)).mean((0, 1))
@@ -30,10 +31,21 @@ def test_the_canvas_goes_on_over_its_own_border() -> None:
     assert np.array_equal(shown[:16], shown[256:272])
 
 
-def network(seed: int = 0) -> UNet:
-    torch.manual_seed(seed)
-    made = UNet(8, 1, 1, canvas=1)
-    made.start_canvas(canvas.canvas())
+def test_facets_go_on_over_their_own_border() -> None:
+    plane = canvas.facets()
+    assert plane.shape == (canvas.PERIOD_OF_FACETS, canvas.PERIOD_OF_FACETS, 2)
+    assert np.allclose(plane.mean((0, 1)), 0, atol=1e-5)
+    assert np.allclose(plane.std((0, 1)), 1, atol=1e-3)
+    assert len(np.unique(plane[..., 1])) == 60
+    assert (plane[0, :, 1] != plane[-1, :, 1]).mean() < 0.3  # along a border that happens to run level
+    assert len(np.unique(canvas.facets(2.0)[..., 1])) == 15
+
+
+def network(kind: int = 1) -> UNet:
+    torch.manual_seed(0)
+    made = UNet(8, 1, 1, canvas=kind)
+    assert made.canvas is not None
+    made.canvas.start(canvas.facets() if kind == 2 else canvas.bristles())
     with torch.no_grad():
         made.to_rgb.weight.mul_(8)  # so that the canvas shows
     return made.eval()
@@ -41,8 +53,8 @@ def network(seed: int = 0) -> UNet:
 
 def test_a_crop_sees_the_canvas_of_its_place() -> None:
     made = network()
-    assert made.bristles is not None
-    planes = made.bristles.get_buffer("canvas")
+    assert made.canvas is not None
+    planes = made.canvas.get_buffer("planes")
     whole = everywhere(planes, 400, 500)[0]
     found = at(planes, torch.tensor([[290, 310, 0], [290, 310, 1]]), 64, 80)
     assert torch.equal(found[0], whole[:, 290:354, 310:390])
@@ -57,9 +69,9 @@ def test_a_crop_sees_the_canvas_of_its_place() -> None:
 def test_bristles_are_those_that_were_painted() -> None:
     """Straight lines in eight directions against curved ones in any: nearly the same, in the same places; mirrored with the photograph."""
     bristles = Bristles()
-    bristles.start(canvas.canvas())
+    bristles.start(canvas.bristles())
     photo = example("china")[:, :296]
-    ground = canvas.repeated(canvas.canvas(), 200, 296)
+    ground = canvas.repeated(canvas.bristles(), 200, 296)
     x, y = painterly.directions(abstraction.lightness(photo), ground[..., 2:])
     wanted = painterly.drawn_out(ground[..., :2].copy(), x, y, 14)
     batch = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None]
@@ -79,10 +91,17 @@ def test_without_a_canvas_nothing_has_changed() -> None:
     assert not any("canvas" in name or "ground" in name for name in plain.state_dict())
 
 
-@pytest.fixture(scope="module")
-def style_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_a_crop_sees_the_facets_of_its_place() -> None:
+    made, photo, place = network(2), torch.rand(1, 3, 400, 600), torch.tensor([[96, 310, 0]])
+    crop, middle = photo[:, :, 96:224, 310:438], np.s_[..., 24:-24, 24:-24]
+    with torch.no_grad():
+        assert (made(crop, place) - made(photo)[:, :, 96:224, 310:438])[middle].abs().max() < 1e-5
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["bristles", "facets"])
+def style_file(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     path = tmp_path_factory.mktemp("style") / "tiny.onnx"
-    export.write(network(), {"name": "tiny", "title": "Tiny", "method": "fast_style", "best_short_side": 256}, path)
+    export.write(network(request.param), {"name": "tiny", "title": "Tiny", "method": "fast_style", "best_short_side": 256}, path)
     return path
 
 
@@ -90,10 +109,10 @@ def style_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_engine_repeats_the_canvas(style_file: Path, runtime: str) -> None:
     photo = (np.random.default_rng(0).random((301, 290, 3)) * 255).astype(np.uint8)
     found = limner.load(style_file, runtime=runtime)(photo)  # type: ignore[arg-type]
-    border = style_module.BORDER
+    border, kind = style_module.BORDER, int(card.read(style_file).network["canvas"])
     seen = np.pad(photo, ((border, border + 3), (border, border + 2), (0, 0)), mode="reflect").astype(np.float32) / 255
     with torch.no_grad():
-        painted = network().half().float()(torch.from_numpy(seen).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+        painted = network(kind).half().float()(torch.from_numpy(seen).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
     wanted = painted[border : border + 301, border : border + 290] * 255
     assert np.abs(found - wanted).mean() < 1
     assert np.abs(found - wanted).max() < 12  # bf16, where the processor has it

@@ -35,9 +35,18 @@ def test_a_palette_is_what_is_in_the_painting() -> None:
     wanted = painterly.to_lab(np.array([[[0.06, 0.08, 0.25], [0.2, 0.35, 0.65], [0.9, 0.8, 0.3]]], np.float32))[0]
     assert np.abs(found.colours - wanted).max() < 3
     assert (np.diff(found.light) >= 0).all()
-    assert found.cast[0, 1] < -10  # grey leans to blue, as the whole does
-    by_light = painterly.palette(painting(), 3, by_light=True)
-    assert by_light.cast[0, 1] < -10 < 10 < by_light.cast[-1, 1]  # white leans to yellow
+    assert (np.diff(found.chroma) >= 0).all()
+    assert found.cast[0, 1] < -10 < 10 < found.cast[-1, 1]  # black leans to navy, white to yellow
+
+
+def test_bristles_are_what_neighbouring_strokes_differ_in() -> None:
+    """Stripes of two pixels that are lighter and yellower, on grey."""
+    lab = np.full((320, 320, 3), (50, 0, 0), np.float32)
+    lab[np.arange(320) // 3 % 2 == 0] += np.float32([8, 0, 16])
+    first, second = painterly.palette(painterly.to_rgb(lab), 3).bristles
+    assert np.dot(first, (8, 0, 16)) / (np.linalg.norm(first) * np.hypot(8, 16)) > 0.99
+    assert 3 < np.linalg.norm(first) < 9
+    assert np.linalg.norm(second) < 1
 
 
 def test_colours_come_nearer_to_the_painting_and_warm_things_stay_warm() -> None:
@@ -67,11 +76,11 @@ def agreement(plane: Picture, x: Picture, y: Picture, where: NDArray[np.bool_] |
 @pytest.mark.parametrize("angle", [0, 30, 90, 135])
 def test_bristles_lie_along_the_forms(angle: float) -> None:
     photo = photo_of_stripes(angle)
-    x, y = painterly.directions(abstraction.lightness(photo), canvas.repeated(canvas.canvas(), 96, 96)[..., 2:])
+    x, y = painterly.directions(abstraction.lightness(photo), canvas.repeated(canvas.bristles(), 96, 96)[..., 2:])
     along = np.array([-np.sin(np.radians(angle)), np.cos(np.radians(angle))])
     assert np.abs(x * along[0] + y * along[1])[10:-10, 10:-10].mean() > 0.97
-    bristles = painterly.drawn_out(canvas.repeated(canvas.canvas(), 96, 96)[..., 0], x, y, 14)
-    level = canvas.canvas()[:96, :96, 0]
+    bristles = painterly.drawn_out(canvas.repeated(canvas.bristles(), 96, 96)[..., 0], x, y, 14)
+    level = canvas.bristles()[:96, :96, 0]
     assert agreement(bristles, x, y) > 0.8
     assert abs(agreement(level, x, y)) < 0.2
 

@@ -210,16 +210,16 @@ def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_fil
 def test_a_student_of_a_teacher_with_a_canvas_paints_on_the_same(many_photos: Path, tmp_path: Path) -> None:
     """And needs no VGG-19, as any student without norm."""
     teacher = UNet(8, 1, 1, canvas=1)
-    teacher.start_canvas(canvas.canvas())
+    assert teacher.canvas is not None
+    teacher.canvas.start(canvas.bristles())
     about = {"name": "hand", "title": "Hand", "method": "fast_style", "best_short_side": 256, "working_size": 0}
     export.write(teacher.eval(), about, tmp_path / "hand.onnx")
     config = replace(small(tmp_path / "hand.onnx", many_photos, tmp_path / "none.pth", steps=2), vgg=None)
     out = trainer.train("live", config, options(tmp_path / "run"))
     assert out is not None
     assert card.read(out).network == {"width": 4, "levels": 3, "blocks": 1, "canvas": 1}
-    ground = load_file(out.with_suffix(".safetensors"))["bristles.canvas"].float()
-    assert teacher.bristles is not None
-    torch.testing.assert_close(ground, teacher.bristles.get_buffer("canvas"), atol=2e-3, rtol=1e-3)
+    ground = load_file(out.with_suffix(".safetensors"))["canvas.planes"].float()
+    torch.testing.assert_close(ground, teacher.canvas.get_buffer("planes").float(), atol=0, rtol=0)
 
 
 def test_a_teacher_without_weights_is_one_sentence(own_style: Path) -> None:

@@ -1,7 +1,7 @@
-"""Bristles in a network: a canvas, repeated over the photograph and drawn out along its forms, all by fixed operations.
+"""A canvas in a network, repeated over the photograph, all by fixed operations: bristles, drawn out along its forms; or facets.
 
-The same as ``limner.blocks.painterly`` does with the canvas, but for straight lines in a few directions in the place of curved ones in any.
-A network that is shown them need not find out for itself where a form leads, and learns to paint in minutes.
+Bristles are the same as ``limner.blocks.painterly`` draws out, but for straight lines in a few directions in the place of curved ones in
+any. A network that is shown them need not find out for itself where a form leads, and learns to paint in minutes.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limner.blocks.canvas import MIRRORED, PERIOD, PLANES
+from limner.blocks.canvas import MIRRORED, PERIOD, PERIOD_OF_FACETS, PLANES
 from limner.colour import LUMA
 
 DIRECTIONS, REACH = 8, 14
@@ -26,16 +26,26 @@ REACH_OF_DIRECTIONS = 2 * (4 + COARSE * 16 + COARSE)
 """Pixels across, beside its own, that a bristle's direction is taken from."""
 
 
+STEPS = 28.0
+"""In how many steps a style file stores one deviation of a canvas: 8 bits hold 4.5 of them."""
+
+
+def stored(planes: NDArray[np.float32]) -> Tensor:
+    """A canvas, P x P x C, as a network holds it: uint8, 1 x C x P x P."""
+    values = np.round(planes * STEPS + 128).clip(0, 255).astype(np.uint8)
+    return torch.from_numpy(values).permute(2, 0, 1)[None].contiguous()
+
+
 class Bristles(nn.Module):
     """float32 NCHW RGB in [0, 1], H and W multiples of ``COARSE``, to N4HW: light and warmth of bristles, of deviation about 1; and twice
     the angle of the slope that they cross, as cosine and sine.
     """
 
-    planes = 4
+    channels = 4
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("canvas", torch.zeros(1, PLANES, PERIOD, PERIOD))
+        self.register_buffer("planes", torch.zeros(1, PLANES, PERIOD, PERIOD, dtype=torch.uint8))
         fixed = {"luma": torch.tensor(LUMA).view(1, 3, 1, 1), "slopes": _slopes(), "blurs": _blurs(), "lines": _lines()}
         angles = 2 * torch.pi / DIRECTIONS * torch.arange(DIRECTIONS)
         fixed["towards"] = torch.stack([angles.cos(), angles.sin()], 1)[..., None, None]
@@ -44,12 +54,12 @@ class Bristles(nn.Module):
 
     def start(self, planes: NDArray[np.float32]) -> None:
         """Take the canvas ``planes`` (``limner.blocks.canvas``), P x P x C."""
-        self.get_buffer("canvas").copy_(torch.from_numpy(planes).permute(2, 0, 1)[None].roll((REACH, REACH), (2, 3)))
+        self.get_buffer("planes").copy_(stored(planes).roll((REACH, REACH), (2, 3)))
 
     def forward(self, image: Tensor, places: Tensor | None = None) -> Tensor:
         """``places`` are those of crops: N x 3, a crop's top and left in its photograph, and 1 where it is mirrored."""
         height, width = (side + 2 * REACH for side in image.shape[2:])  # lines begin beyond the border
-        canvas = self.get_buffer("canvas")
+        canvas = self.get_buffer("planes")
         canvas = everywhere(canvas, height, width) if places is None else at(canvas, places, height, width)
         slope = self.directions(image, canvas[:, 2:, REACH:-REACH, REACH:-REACH])
         weight = F.relu(F.conv2d(-slope, self.get_buffer("towards"))) ** 4
@@ -69,20 +79,45 @@ class Bristles(nn.Module):
         return double / (F.conv2d(double * double, double.new_ones(1, 2, 1, 1)) + 1e-8).sqrt()
 
 
+class Facets(nn.Module):
+    """float32 NCHW RGB in [0, 1] to N2HW: light and warmth of facets, of deviation about 1, whatever the photograph."""
+
+    channels = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("planes", torch.zeros(1, 2, PERIOD_OF_FACETS, PERIOD_OF_FACETS, dtype=torch.uint8))
+
+    def start(self, planes: NDArray[np.float32]) -> None:
+        """Take the canvas ``planes`` (``limner.blocks.canvas.facets``), P x P x 2."""
+        self.get_buffer("planes").copy_(stored(planes))
+
+    def forward(self, image: Tensor, places: Tensor | None = None) -> Tensor:
+        """``places`` as for ``Bristles``."""
+        planes, (height, width) = self.get_buffer("planes"), image.shape[2:]
+        return everywhere(planes, height, width) if places is None else at(planes, places, height, width)
+
+
 def everywhere(canvas: Tensor, height: int, width: int) -> Tensor:
-    """The canvas, 1 x C x P x P, repeated over a picture: 1 x C x H x W."""
-    times = [(side + PERIOD - 1) // PERIOD for side in (height, width)]  # ONNX rounds towards zero: nothing negative may be divided
-    return canvas.repeat(1, 1, *times)[:, :, :height, :width]
+    """The canvas as it is stored, repeated over a picture: float32, 1 x C x H x W."""
+    period = canvas.shape[-1]
+    times = [(side + period - 1) // period for side in (height, width)]  # ONNX rounds towards zero: nothing negative may be divided
+    return _values(canvas.repeat(1, 1, *times)[:, :, :height, :width])
 
 
 def at(canvas: Tensor, places: Tensor, height: int, width: int) -> Tensor:
-    """The canvas, 1 x C x P x P, under crops of pictures over which it is repeated: N x C x H x W."""
+    """The canvas as it is stored, under crops of pictures over which it is repeated: float32, N x C x H x W."""
+    period = canvas.shape[-1]
     top, left, mirrored = places[..., None].unbind(1)
     rows, columns = (torch.arange(side, device=canvas.device) for side in (height, width))
     columns = left + torch.where(mirrored == 1, width - 1 - columns, columns)
-    sign = torch.where(mirrored == 1, canvas.new_tensor(MIRRORED), 1.0)
-    found = canvas[0][:, ((top + rows) % PERIOD)[:, :, None], (columns % PERIOD)[:, None, :]]
-    return found.transpose(0, 1) * sign[..., None, None]
+    sign = torch.where(mirrored == 1, torch.tensor(MIRRORED[: canvas.shape[1]], device=canvas.device), 1.0)
+    found = canvas[0][:, ((top + rows) % period)[:, :, None], (columns % period)[:, None, :]]
+    return _values(found.transpose(0, 1)) * sign[..., None, None]
+
+
+def _values(stored: Tensor) -> Tensor:
+    return (stored.float() - 128) / STEPS
 
 
 def _grid(reach: int) -> tuple[Tensor, Tensor]:

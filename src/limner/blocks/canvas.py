@@ -10,24 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 PERIOD = 256
-"""Pixels, down and across, after which it repeats itself."""
+"""Pixels, down and across, after which bristles repeat themselves."""
+
+PERIOD_OF_FACETS = 512
+"""Facets are larger, and would be recognised."""
 
 PLANES = 4
-"""Light and warmth of its bristles; and a direction, as cosine and sine of twice its angle."""
+"""Light and warmth of bristles; and a direction, as cosine and sine of twice its angle."""
 
 MIRRORED = (1.0, 1.0, 1.0, -1.0)
-"""What the planes of a mirrored canvas are to be multiplied with: its direction is mirrored, too."""
+"""What the planes of mirrored bristles are to be multiplied with: their direction is mirrored, too."""
 
 HILLS = 14.0
 """Deviation, in pixels, of the noise around whose hills the canvas's direction runs."""
 
 
 @lru_cache(8)
-def canvas(stroke_size: float = 1.0, period: int = PERIOD) -> NDArray[np.float32]:
+def bristles(stroke_size: float = 1.0, period: int = PERIOD) -> NDArray[np.float32]:
     """Noise that goes on over its own border: float32 ``period`` x ``period`` x ``PLANES``, each of mean 0 and deviation about 1.
 
-    Bristles are noise of one to two pixels; the direction runs along the level lines of broader noise, around its hills, as in a sky of van
-    Gogh's. ``stroke_size`` is a factor for all of these.
+    The first two planes are noise of one to two pixels; the direction runs along the level lines of broader noise, around its hills, as in
+    a sky of van Gogh's. ``stroke_size`` is a factor for all of these.
     """
     random = np.random.default_rng(11)
     down, right = np.fft.fftfreq(period)[:, None], np.fft.rfftfreq(period)[None]
@@ -42,6 +45,28 @@ def canvas(stroke_size: float = 1.0, period: int = PERIOD) -> NDArray[np.float32
     steep = x * x + y * y + 1e-12
     planes = (0.75 * fine + 0.66 * broad, 0.5 * fine - 0.87 * broad, (x * x - y * y) / steep, 2 * x * y / steep)
     return np.stack(planes, 2).astype(np.float32)
+
+
+@lru_cache(8)
+def facets(stroke_size: float = 1.0, period: int = PERIOD_OF_FACETS) -> NDArray[np.float32]:
+    """Facets that go on over their own border: float32 ``period`` x ``period`` x 2, each plane of mean 0 and deviation 1.
+
+    Cells of Voronoi around places by chance, some 66 pixels wide, times ``stroke_size``. The first plane rises across each of them, in a
+    direction and from a beginning of its own; the second is one value each.
+    """
+    random = np.random.default_rng(3)
+    count = max(round(60 * (period / PERIOD_OF_FACETS / stroke_size) ** 2), 4)
+    middles = random.random((count, 2)) * period
+    towards, begins, warmth = random.random(count) * 2 * np.pi, 0.6 * random.standard_normal(count), random.standard_normal(count)
+    places = np.mgrid[:period, :period].astype(np.float64)
+    nearest, rise, warm = np.full((period, period), np.inf), np.zeros((period, period)), np.zeros((period, period))
+    for middle, angle, begin, value in zip(middles, towards, begins, warmth, strict=True):
+        down, right = ((each - at + period / 2) % period - period / 2 for each, at in zip(places, middle, strict=True))
+        distance = np.hypot(down, right)
+        own = distance < nearest
+        rise = np.where(own, (right * np.cos(angle) + down * np.sin(angle)) / (30 * stroke_size) + begin, rise)
+        nearest, warm = np.where(own, distance, nearest), np.where(own, value, warm)
+    return np.stack([(plane - plane.mean()) / plane.std() for plane in (rise, warm)], 2).astype(np.float32)
 
 
 def repeated(planes: NDArray[np.float32], height: int, width: int, margin: int = 0) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from limner.blocks import canvas
 from limner.blocks.abstraction import (
     MARGIN,
     Picture,
@@ -30,13 +31,13 @@ from limner.blocks.abstraction import (
     tangents,
     without_texture,
 )
-from limner.blocks.canvas import canvas, repeated
-
-BRISTLES = np.array([[5.8, 0, 0], [0, 1.5, 5.0]], np.float32)
-"""What a deviation of either of the bristles' planes adds in Lab: light, and warmth."""
+from limner.blocks.canvas import repeated
 
 LIGHT = (0.0, 5.8, 11.7, 17.0, 21.9, 26.4, 30.7, 34.9, 38.9, 42.9, 46.7, 50.7, 54.5, 58.5, 62.5, 66.5, 71.0, 76.0, 81.7, 88.2, 100.0)
 """Lightness (L of CIE Lab) of photographs, each twentieth of 692 very different ones together."""
+
+CHROMA = (0.0, 1.2, 2.3, 3.1, 4.0, 5.1, 6.3, 7.5, 8.8, 10.4, 12.1, 14.2, 16.3, 18.8, 21.6, 24.9, 28.6, 33.6, 40.1, 50.9, 84.8)
+"""Their chroma (distance from grey in CIE Lab), likewise."""
 
 
 def to_lab(picture: Picture) -> Picture:
@@ -51,42 +52,53 @@ def to_rgb(lab: Picture) -> Picture:
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one painting, and how light it is."""
+    """The colours of one painting, how light and how colourful it is, and what its brush does."""
 
     colours: NDArray[np.float32]
     """K x 3, CIE Lab, from dark to light."""
     light: NDArray[np.float32]
     """Lightness, each twentieth of its pixels: as ``LIGHT``."""
+    chroma: NDArray[np.float32]
+    """Chroma, each twentieth of its pixels: as ``CHROMA``."""
     cast: NDArray[np.float32]
     """a and b that what is grey in a photograph leans towards, where it is as light as ``LIGHT``."""
+    bristles: NDArray[np.float32]
+    """2 x 3, CIE Lab: what neighbouring strokes differ in most, and second most, each by one deviation."""
 
 
-def palette(painting: Picture, count: int = 16, *, lean: float = 18.0, by_light: bool = False) -> Palette:
-    """What a painting has on its palette: ``count`` colours by k-means (Lloyd 1982; seeded by Arthur and Vassilvitskii 2007).
+def palette(painting: Picture, count: int = 16, *, lean: float = 1.5) -> Palette:
+    """What a painting has on its palette: ``count`` colours by k-means (Lloyd 1982; seeded by Arthur and Vassilvitskii 2007), and more.
 
-    ``lean`` is how far, in units of Lab, grey is taken towards the painting's mean colour; ``by_light``: towards that of what is about as
-    light, so that black becomes a print's navy and white its paper.
+    Grey leans ``lean`` times as far as what is about as light in the painting does in the mean: black becomes a print's navy, white its
+    paper. Bristles are the principal components of what differs within some 5 pixels, the short side being 320.
     """
-    scale = (128_000 / (painting.shape[0] * painting.shape[1])) ** 0.5
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(np.ascontiguousarray(painting), None, fx=scale, fy=scale, interpolation=how)
-    pixels = to_lab(small.clip(0, 1)).reshape(-1, 3)
+    pixels = to_lab(_of_size(painting, (128_000 / (painting.shape[0] * painting.shape[1])) ** 0.5)).reshape(-1, 3)
     cv2.setRNGSeed(0)
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 0.1)
     _, _, colours = cv2.kmeans(pixels[::7].copy(), count, None, until, 3, cv2.KMEANS_PP_CENTERS)
-    light = np.percentile(pixels[:, 0], np.linspace(0.5, 99.5, len(LIGHT)))
-    about = [np.abs(pixels[:, 0] - each) < (8 if by_light else np.inf) for each in light]
-    means = [pixels[near, 1:].mean(0) for near in about]
-    cast = np.stack([lean * mean / max(float(np.hypot(*mean)), 5.0) for mean in means])
+    light, chroma = (np.percentile(each, np.linspace(0.5, 99.5, len(LIGHT))) for each in (pixels[:, 0], np.hypot(*pixels.T[1:])))
+    cast = np.stack([lean * pixels[np.abs(pixels[:, 0] - each) < 8, 1:].mean(0) for each in light])
     light[0] = max(light[0] - 4, 0)
-    return Palette(colours[colours[:, 0].argsort()], light.astype(np.float32), cast.astype(np.float32))
+    small = to_lab(_of_size(painting, 320 / min(painting.shape[:2])))
+    strokes = (blurred(small, 1.0) - blurred(small, 5.0)).reshape(-1, 3)
+    size, axes = np.linalg.eigh(strokes.T @ strokes / len(strokes))
+    bristles = (axes * np.sqrt(size.clip(0)) * np.where(axes.sum(0) < 0, -1, 1)).T[
+        :0:-1
+    ]  # a sign is eigh's choice: the lighter, the redder
+    found = (colours[colours[:, 0].argsort()], light, chroma, cast, bristles)
+    return Palette(*(np.ascontiguousarray(each, np.float32) for each in found))
 
 
-def recoloured(photo: Picture, of: Palette, *, share: float = 0.8, softness: float = 0.55, gamma: float = 0.85) -> Picture:
+def _of_size(picture: Picture, scale: float) -> Picture:
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(picture), None, fx=scale, fy=scale, interpolation=how).clip(0, 1), np.float32)
+
+
+def recoloured(photo: Picture, of: Palette, *, share: float = 0.7, softness: float = 0.55, gamma: float = 0.85) -> Picture:
     """The photograph in the colours of a palette: each a soft mean of those that are near it; what is warm keeps much of its own hue.
 
     Lightness, its power ``gamma`` taken first, goes ``share`` of the way along a fixed curve, on which photographs in general are as light
-    as the painting. A ``softness`` near 0 leaves the nearest colour alone.
+    as the painting; chroma goes along one on which they are as colourful. A ``softness`` near 0 leaves the nearest colour alone.
     """
     lab = to_lab(photo)
     own, chroma = 100 * (lab[..., 0] / 100) ** gamma, lab[..., 1:]
@@ -99,7 +111,12 @@ def recoloured(photo: Picture, of: Palette, *, share: float = 0.8, softness: flo
     weight = np.exp((closeness - closeness.max(-1, keepdims=True)) / np.float32(2 * softness**2))
     mixed = weight @ of.colours / weight.sum(-1, keepdims=True)
     warm = 1 / (1 + np.exp(3.2 - 0.18 * chroma[..., :1] - 0.12 * chroma[..., 1:]))
-    return to_rgb(np.dstack([0.7 * light + 0.3 * mixed[..., 0], mixed[..., 1:] * (1 - 0.55 * warm) + (0.18 + 0.5 * warm) * chroma]))
+    hue = mixed[..., 1:] * (1 - 0.55 * warm) + (0.18 + 0.5 * warm) * chroma
+    # Mixed colours are greyer than those they are mixed of. 2: what is nearly grey has no hue to make more of.
+    wanted, found = (np.hypot(each[..., 0], each[..., 1]) for each in (chroma, hue))
+    wanted = np.interp(wanted, CHROMA, of.chroma).astype(np.float32)
+    hue = hue * ((wanted + 2) / (found + 2)).clip(0.7, 2.2)[..., None]
+    return to_rgb(np.dstack([0.7 * light + 0.3 * mixed[..., 0], hue]))
 
 
 def directions(plane: Plane, ground: NDArray[np.float32], *, size: float = 1.0, ground_weight: float = 0.06) -> tuple[Plane, Plane]:
@@ -155,17 +172,17 @@ def flow(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: 
     picture = shocked(own, size=stroke_size)
     if face.any():
         picture = picture + 0.8 * face * (shocked(own, rounds=1, sigma=2.0, size=stroke_size) - picture)
-    ground = repeated(canvas(stroke_size), photo.shape[0], photo.shape[1], margin)
+    ground = repeated(canvas.bristles(stroke_size), photo.shape[0], photo.shape[1], margin)
     x, y = directions(lightness(picture), ground[..., 2:], size=stroke_size)
     length = round(14 * stroke_size)
     bristles = drawn_out(ground[..., :2].copy(), x, y, length) / _deviation(stroke_size, length)
-    return to_rgb(np.asarray(to_lab(picture.clip(0, 1)) + (1 - 0.5 * face) * (bristles @ BRISTLES), np.float32))
+    return to_rgb(np.asarray(to_lab(picture.clip(0, 1)) + (1 - 0.5 * face) * (bristles @ colours.bristles), np.float32))
 
 
 @cache
 def _deviation(stroke_size: float, length: int) -> NDArray[np.float32]:
     """Of bristles, where the flow is level: drawn out, noise grows weaker."""
-    plane = canvas(stroke_size)[..., :2].copy()
+    plane = canvas.bristles(stroke_size)[..., :2].copy()
     level = np.ones(plane.shape[:2], np.float32)
     return np.asarray(drawn_out(plane, level, 0 * level, length).std((0, 1)), np.float32)
 
@@ -181,13 +198,28 @@ def woodblock(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, mar
     return inked(picture, lines, 0.92, ink)
 
 
-PAINTERLY: dict[str, Callable[..., Picture]] = {"flow": flow, "woodblock": woodblock}
+def planes(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> Picture:
+    """Planes that break the light, after Francis Picabia and the cubists of 1913: flat areas with outlines, and over them a canvas of
+    facets, each a little lighter or darker from one side to the other, and in another of the painting's colours.
+
+    ``stroke_size`` is a factor for the facets and the outlines' width. In faces the facets are fainter.
+    """
+    face = faces(photo)[..., None]
+    flat, lines = drawn(photo, stroke_size)
+    lab = to_lab(recoloured(flat, colours, softness=0.3))
+    ground = repeated(canvas.facets(stroke_size), photo.shape[0], photo.shape[1], margin)
+    lit = np.stack([np.float32([9, 0, 0]), np.float32([0, 1.5, 1.5]) * colours.bristles[0]])
+    ink = to_rgb(colours.colours[None, :1])[0, 0]
+    return inked(to_rgb(np.asarray(lab + (1 - 0.6 * face) * (ground @ lit), np.float32)), lines, 0.85, ink)
+
+
+PAINTERLY: dict[str, Callable[..., Picture]] = {"flow": flow, "woodblock": woodblock, "planes": planes}
 """Whole pictures by name."""
 
 
 def palette_for(name: str, painting: Picture) -> Palette:
     """The palette with which the picture ``name`` of ``PAINTERLY`` is painted: a print has few inks."""
-    return palette(painting, 7, lean=14.0, by_light=True) if name == "woodblock" else palette(painting)
+    return palette(painting, 7, lean=1.2) if name == "woodblock" else palette(painting)
 
 
 def painted(photo: Picture, name: str, colours: Palette, stroke_size: float = 1.0) -> Picture:

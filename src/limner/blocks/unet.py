@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limner.blocks.bristles import COARSE, REACH_OF_DIRECTIONS, Bristles
+from limner.blocks.bristles import COARSE, REACH_OF_DIRECTIONS, Bristles, Facets
 from limner.blocks.network import StyleNetwork
 from limner.colour import LUMA
 
@@ -51,16 +49,18 @@ class UNet(StyleNetwork):
     With ``monochrome`` 1 it draws in the colours of ink and wash on paper alone (``INK``).
 
     With ``canvas`` 1 it sees bristles beside the photograph (``limner.blocks.bristles``): a canvas, which it holds itself, repeated over
-    the picture and drawn out along its forms. ``start_canvas`` gives it one.
+    the picture and drawn out along its forms; with 2, a canvas of facets. ``canvas.start`` gives it one.
     """
+
+    may_lack = ("canvas.", "ground.")
 
     def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0) -> None:
         super().__init__()
         chosen = {name: value for name, value in (("canvas", canvas), ("monochrome", monochrome)) if value}
         self.arguments = {"width": width, "levels": levels, "blocks": blocks} | chosen
-        self.multiple_of = max(2**levels, COARSE if canvas else 1)
+        self.multiple_of = max(2**levels, COARSE if canvas == 1 else 1)
         self.min_side = 2 * self.multiple_of
-        self.receptive_field = _receptive_field(levels, blocks) + (REACH_OF_DIRECTIONS if canvas else 0)
+        self.receptive_field = _receptive_field(levels, blocks) + (REACH_OF_DIRECTIONS if canvas == 1 else 0)
         sizes = [min(width * 2**n, 128) for n in range(levels + 1)]
         pairs = list(pairwise(sizes))
         self.enter = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
@@ -71,8 +71,8 @@ class UNet(StyleNetwork):
         self.narrow = nn.ModuleList(nn.Conv2d(b, a, 3, padding=1) for a, b in pairs[::-1])
         self.join = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs[::-1])
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
-        self.bristles = Bristles() if canvas else None
-        self.ground = nn.Conv2d(Bristles.planes, width, 7, padding=3, padding_mode="reflect") if canvas else None
+        self.canvas = Bristles() if canvas == 1 else Facets() if canvas else None
+        self.ground = nn.Conv2d(self.canvas.channels, width, 7, padding=3, padding_mode="reflect") if self.canvas else None
         self.tint = Ramp(INK) if monochrome else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -85,16 +85,11 @@ class UNet(StyleNetwork):
             if self.ground is not None:
                 self.ground.weight.mul_(0.5)  # the canvas speaks no louder than the photograph
 
-    def start_canvas(self, planes: NDArray[np.float32]) -> None:
-        """Take the canvas ``planes``, P x P x C."""
-        assert self.bristles is not None
-        self.bristles.start(planes)
-
     def forward(self, image: Tensor, places: Tensor | None = None) -> Tensor:
         """``places`` are those of crops: N x 3, a crop's top and left in its photograph, and 1 where it is mirrored."""
         x = self.enter(image * 2 - 1)
-        if self.ground is not None and self.bristles is not None:
-            x = x + self.ground(self.bristles(image, places))
+        if self.ground is not None and self.canvas is not None:
+            x = x + self.ground(self.canvas(image, places))
         x, skips = leaky(x), []
         for halve, widen in zip(self.halve, self.widen, strict=True):
             skips.append(x)

@@ -46,6 +46,8 @@ from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
 
 WIDTHS = {"full": 32, "half": 16, "quarter": 8}
+CANVASES = {"photo": 1, "flow": 1, "woodblock": 0, "planes": 2}
+"""What a U-Net sees beside the photograph, by its target: nothing, bristles, facets."""
 UNET_WIDTHS = {"full": 32, "half": 24, "quarter": 16}
 
 
@@ -69,9 +71,9 @@ class Config:
     most of it."""
     initial_steps: int = 0
     """Steps of the initialisation phase, in which the network learns to draw its target; the painting's statistics come after it."""
-    target: Literal["photo", "flow", "woodblock"] = "photo"
+    target: Literal["photo", "flow", "woodblock", "planes"] = "photo"
     """What content is measured against, and what the initialisation phase aims at: the photograph; or the photograph as paint that flows
-    along its forms, or as a woodblock print, in the colours of the painting."""
+    along its forms, as a woodblock print, or as planes that break the light, in the colours of the painting."""
     stroke_size: float = 1.0
     """Size of the target's strokes: 2 makes all of them twice as large."""
     batch_size: int = 4
@@ -86,7 +88,7 @@ class Config:
     working_size: int = 0
     """Short side, in pixels, at which the finished style paints; what it paints is enlarged. 0: at each photograph's own size."""
     generator: Literal["paper", "unet"] = "paper"
-    """The paper's network, or a U-Net without norm that draws on the photograph and sees a canvas."""
+    """The paper's network, or a U-Net without norm that draws on the photograph and, but for prints, sees a canvas."""
     width: Literal["full", "half", "quarter"] = "half"
     """Channels of the network: full is the paper's (1.68 M parameters), half is four times cheaper, quarter is for live video."""
     levels: int = 2
@@ -224,8 +226,10 @@ class Generator(StyleNetwork):
 def build(config: Config) -> StyleNetwork:
     if config.generator == "paper":
         return Generator(WIDTHS[config.width], config.blocks)
-    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=1)
-    network.start_canvas(canvas.canvas(config.stroke_size))
+    kind = CANVASES[config.target]
+    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=kind)
+    if network.canvas is not None:
+        network.canvas.start((canvas.bristles if kind == 1 else canvas.facets)(config.stroke_size))
     return network
 
 

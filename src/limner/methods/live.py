@@ -167,9 +167,9 @@ def build(config: Config) -> StyleNetwork:
     path = bundled.find(config.teacher)
     found = card.read(path)
     if "canvas" in found.network:
-        student = UNet(config.width, LEVELS, config.blocks, canvas=1)
-        assert student.bristles is not None
-        student.bristles.load_state_dict({"canvas": weights.load(path)["bristles.canvas"].float()})
+        student = UNet(config.width, LEVELS, config.blocks, canvas=found.network["canvas"])
+        assert student.canvas is not None
+        student.canvas.load_state_dict({"planes": weights.load(path)["canvas.planes"]})
         return student
     norm = has_norm(contract.rebuild(found.method, found.network))
     return Generator(config.width, config.blocks, int(norm), found.network.get("monochrome", 0))

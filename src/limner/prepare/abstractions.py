@@ -26,13 +26,13 @@ class AbstractionOptions:
 
     out: Path
     """Where to write: a new folder; a preview sheet lies beside it. The same command again goes on with a run that was ended."""
-    abstraction: Literal["storybook", "ink", "comic", "flow", "woodblock"] = "storybook"
+    abstraction: Literal["storybook", "ink", "comic", "flow", "woodblock", "planes"] = "storybook"
     """Which one: flat colours with outlines, a wash under lines of ink, few hard tones under heavy ink; or, in the colours of a painting,
-    paint that flows along the forms, or a woodblock print."""
+    paint that flows along the forms, a woodblock print, or planes that break the light."""
     painting: Path | None = None
-    """The painting whose colours flow and woodblock take."""
+    """The painting whose colours flow, woodblock and planes take."""
     stroke_size: float = 1.0
-    """Size of the strokes of flow and woodblock: 2 makes all of them twice as large."""
+    """Size of the strokes of flow, woodblock and planes: 2 makes all of them twice as large."""
     size: int = 320
     """Short side, in pixels, to which larger photographs are reduced before; the training's --photo-size."""
     workers: int | None = None
