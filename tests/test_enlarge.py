@@ -209,9 +209,26 @@ def test_command_line_and_python_agree(limner: Call, style_file: Path, small_sty
     python = Style(style_file)
     assert np.array_equal(painted(style_file, "--working-size", 24), python(pixels(photo), working_size=24))
     assert np.array_equal(painted(small_style), python(pixels(photo), working_size=24))
+    assert np.array_equal(painted(small_style, "--stroke-size", 1.5), python(pixels(photo), working_size=16))
     for own in ("full", 0):
         assert np.array_equal(painted(small_style, "--working-size", own), python(pixels(photo)))
     assert "\n  working size    24 px\n" in limner("styles", small_style)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--stroke-size", 3), "give a number from 0.5 to 2"),
+        (("--stroke-size", 2, "--working-size", 30), "give one of them"),
+        (("--stroke-size", 2), "tiny paints every picture at its own size"),
+    ],
+)
+def test_impossible_stroke_sizes_are_refused(limner: Call, style_file: Path, tmp_path: Path, words: tuple[object, ...], said: str) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(make_photo(90, 60)).save(photo)
+    code, _, told = limner("apply", photo, "-s", style_file, *words)
+    assert (code, said in " ".join(told.split())) == (2, True)
+    assert list(tmp_path.iterdir()) == [photo]
 
 
 def test_the_manifest_notices_another_working_size(limner: Call, style_file: Path, small_style: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from limner import files
-from limner.batch.options import Options, seen
+from limner.batch.options import Options, seen, working_size
 from limner.batch.painter import Painter
 from limner.batch.pipeline import Result, pipeline
 from limner.batch.planning import Job, plan
@@ -136,7 +136,7 @@ class Batch:
         self.jobs = photographs.plan(paintings.out, style.card.name, options.format, tell)
         folder = None if self.jobs[0].target == paintings.out else paintings.out
         check_writable(job.target for job in self.jobs)
-        looks = seen(options, style.working_size(options.working_size))
+        looks = seen(options, style.working_size(working_size(options, style.card)))
         self._entries = {
             job.target: Entry(
                 source=job.place,

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from limner.errors import require
 from limner.gallery.bundled import Tier
-from limner.gallery.card import WorkingSize
+from limner.gallery.card import Card, WorkingSize
 from limner.style.runtimes.contract import Device, Runtime
 
 Format = Literal["jpg", "png", "webp", "tif", "avif", "bmp", "gif"]
@@ -27,6 +27,8 @@ class Options:
     working_size: WorkingSize | None = None
     """Short side, in pixels, at which larger pictures are painted, to be enlarged to their own size afterwards: strokes and lines grow with
     the picture. 0 or full is the picture's own size; left out, it is what the style's card says."""
+    stroke_size: float = 1.0
+    """How much larger than usual strokes and lines are, of a style that paints at a working size: from 0.5 to 2."""
     max_size: int | None = None
     """Scale pictures down so that the longer side has at most this many pixels; strokes then look larger."""
     runtime: Runtime = "auto"
@@ -47,8 +49,8 @@ class Options:
     """Refuse pictures with more pixels than this."""
 
 
-NOT_SEEN = ("style", "runtime", "device", "executor", "overwrite", "format", "max_pixels")
-"""Options that leave no trace in a painting, or one that its name or its style's weights tell."""
+NOT_SEEN = ("style", "stroke_size", "runtime", "device", "executor", "overwrite", "format", "max_pixels")
+"""Options that leave no trace in a painting, or one that its name, its style's weights or its working size tell."""
 
 
 def check(options: Options) -> None:
@@ -64,7 +66,23 @@ def check(options: Options) -> None:
         options.working_size is None or options.working_size == "full" or options.working_size >= 0,
         f"A `working_size` of {options.working_size} is not possible: give the short side in pixels, or full.",
     )
+    require(0.5 <= options.stroke_size <= 2, f"A `stroke_size` of {options.stroke_size:g} is not possible: give a number from 0.5 to 2.")
+    require(
+        options.stroke_size == 1 or options.working_size is None,
+        "`stroke_size` and `working_size` are two names for one thing: give one of them.",
+    )
     require(1 <= options.quality <= 100, f"A `quality` of {options.quality} is not possible: give a number from 1 to 100.")
+
+
+def working_size(options: Options, style: Card) -> WorkingSize | None:
+    """The working size to ask ``style`` for. Raises ``LimnerError`` where larger strokes are asked of one that has none."""
+    if options.stroke_size == 1:
+        return options.working_size
+    require(
+        style.working_size > 0,
+        f"{style.name} paints every picture at its own size, so its strokes have one `stroke_size`: use `max_size` to enlarge them.",
+    )
+    return round(style.working_size / options.stroke_size)
 
 
 def seen(options: Options, working_size: int = 0) -> dict[str, Any]:

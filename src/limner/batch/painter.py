@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from limner import limits
-from limner.batch.options import Options
+from limner.batch.options import Options, working_size
 from limner.batch.planning import Job
 from limner.errors import LimnerError, TooLargeError
 from limner.files import replacing
@@ -88,6 +88,7 @@ class Painter:
     ) -> None:
         self.style, self.options, self.files = style, options, files or LocalFiles()
         self.tell, self.watch = tell, watch
+        self.size = working_size(options, style.card)
 
     def read(self, job: Job) -> Picture | None:
         """None: it is so large that nothing of it is in memory while others are painted."""
@@ -116,7 +117,7 @@ class Painter:
                 photo,
                 strength=self.options.strength,
                 keep_colors=self.options.keep_colors,
-                working_size=self.options.working_size,
+                working_size=self.size,
                 tell=self.watch,
             )
         except TooLargeError as error:
@@ -144,7 +145,7 @@ class Painter:
             try:
                 with scanlines.writing(job.target, source, strip=self.options.strip, quality=self.options.quality) as put:
                     self._announce(job, source.height, source.width)
-                    for band in self.style.bands(source, self.options.working_size, self.watch):
+                    for band in self.style.bands(source, self.size, self.watch):
                         put(band)
             except TooLargeError as error:
                 raise _with_way_out(error) from error
@@ -162,11 +163,11 @@ class Painter:
         if self.options.strength < 1 or self.options.keep_colors or self.options.max_size is not None:
             return False
         size = scanlines.size_in_rows(path, max_pixels=self.options.max_pixels)
-        return size is not None and self.style.in_bands(*size, self.options.working_size)
+        return size is not None and self.style.in_bands(*size, self.size)
 
     def _announce(self, job: Job, height: int, width: int) -> None:
-        if self.style.in_bands(height, width, self.options.working_size):
-            memory, disk, seconds = self.style.estimate(height, width, self.options.working_size)
+        if self.style.in_bands(height, width, self.size):
+            memory, disk, seconds = self.style.estimate(height, width, self.size)
             self.tell(
                 f"{job.source}: {width} x {height} pixels, in bands: about {memory / 1e9:.1f} GB of memory, {disk / 1e9:.1f} GB of "
                 f"temporary files, {seconds:.0f} seconds."
