@@ -208,7 +208,7 @@ def planes(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin
     flat, lines = drawn(photo, stroke_size)
     lab = to_lab(recoloured(flat, colours, softness=0.3))
     ground = repeated(canvas.facets(stroke_size), photo.shape[0], photo.shape[1], margin)
-    lit = np.stack([np.float32([9, 0, 0]), np.float32([0, 1.5, 1.5]) * colours.bristles[0]])
+    lit = np.stack([np.array([9, 0, 0]), np.array([0, 1.5, 1.5]) * colours.bristles[0]]).astype(np.float32)
     ink = to_rgb(colours.colours[None, :1])[0, 0]
     return inked(to_rgb(np.asarray(lab + (1 - 0.6 * face) * (ground @ lit), np.float32)), lines, 0.85, ink)
 
