@@ -49,6 +49,21 @@ def test_bristles_are_what_neighbouring_strokes_differ_in() -> None:
     assert np.linalg.norm(second) < 1
 
 
+def test_a_dull_scan_is_graded_and_a_lively_one_is_not() -> None:
+    lively = np.random.default_rng(0).random((60, 80, 3)).astype(np.float32)
+    dull = 0.35 + 0.3 * (0.7 * lively + 0.3 * lively.mean(2, keepdims=True))
+
+    def measured(picture: Picture) -> tuple[float, float, float]:
+        lab = painterly.to_lab(picture)
+        return *np.percentile(lab[..., 0], (1, 99)), np.percentile(np.hypot(lab[..., 1], lab[..., 2]), 90)
+
+    (_, _, before), (low, high, after) = measured(dull), measured(painterly.graded(dull))
+    assert low < 8
+    assert 1.5 < (high - low) / np.subtract(*measured(dull)[1::-1]) < 1.7
+    assert 1.6 < after / before <= 1.81
+    assert np.abs(painterly.to_lab(painterly.graded(lively)) - painterly.to_lab(lively)).mean() < 6
+
+
 def test_colours_come_nearer_to_the_painting_and_warm_things_stay_warm() -> None:
     colours = painterly.palette(painting())
     for name in ("china", "rocket"):

@@ -94,6 +94,19 @@ def _of_size(picture: Picture, scale: float) -> Picture:
     return np.asarray(cv2.resize(np.ascontiguousarray(picture), None, fx=scale, fy=scale, interpolation=how).clip(0, 1), np.float32)
 
 
+def graded(painting: Picture) -> Picture:
+    """A dull scan as lively as a good reproduction: from black to white (L of 5 to 96), a tenth of it above a chroma of 48.
+
+    No more than 1.6 times the contrast and 1.8 times the chroma; what is lively stays as it is.
+    """
+    lab = to_lab(painting)
+    low, high = np.percentile(lab[..., 0], (1, 99))
+    lab[..., 0] = 5 + (lab[..., 0] - low) * min(91 / max(high - low, 1), 1.6)
+    chroma = float(np.percentile(np.hypot(lab[..., 1], lab[..., 2]), 90))
+    lab[..., 1:] *= min(max(48 / max(chroma, 1), 1), 1.8)
+    return to_rgb(lab)
+
+
 def recoloured(photo: Picture, of: Palette, *, share: float = 0.7, softness: float = 0.55, gamma: float = 0.85) -> Picture:
     """The photograph in the colours of a palette: each a soft mean of those that are near it; what is warm keeps much of its own hue.
 

@@ -95,6 +95,8 @@ class Config:
     """How many times the U-Net halves the picture."""
     blocks: int = 5
     """Residual blocks (supplement: 5)."""
+    grade: bool = False
+    """Make a dull scan of the painting lively first: from black to white, and as colourful as good reproductions are."""
     style_size: int = 512
     """Short side, in pixels, that the painting is scaled to: smaller gives smaller strokes."""
     style_weight: float = 2.5
@@ -141,7 +143,16 @@ class Config:
 
     LATER: ClassVar[dict[str, object]] = {
         **{"initial_steps": 0, "target": "photo", "stroke_size": 1.0, "photo_size": 320, "working_size": 0, "generator": "paper"},
-        **{"abstractions": None, "start": None, "levels": 2, "blocks": 5, "colour_weight": 0.0, "ink_weight": 0.0, "initial_rate": 1e-3},
+        **{
+            "abstractions": None,
+            "start": None,
+            "levels": 2,
+            "blocks": 5,
+            "colour_weight": 0.0,
+            "ink_weight": 0.0,
+            "initial_rate": 1e-3,
+            "grade": False,
+        },
     }
     """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
 
@@ -344,6 +355,11 @@ def train(config: Config, run: Run) -> None:
     average = run.average(generator, 0.995, warm_up=False)
 
     painting = run.picture(config.style_image)
+    if config.grade:
+        from limner.blocks import painterly
+
+        lively = painterly.graded(painting[0].permute(1, 2, 0).cpu().numpy())
+        painting = torch.from_numpy(lively).permute(2, 0, 1)[None].to(painting)
     photos, targets = streams(config, run, painting)
     scale = config.style_size / min(painting.shape[-2:])
     painting = F.interpolate(painting, scale_factor=scale, mode="bicubic", antialias=True).clamp(0, 1)

@@ -31,6 +31,8 @@ class AbstractionOptions:
     paint that flows along the forms, a woodblock print, or planes that break the light."""
     painting: Path | None = None
     """The painting whose colours flow, woodblock and planes take."""
+    grade: bool = False
+    """Make a dull scan of the painting lively first: from black to white, and as colourful as good reproductions are."""
     stroke_size: float = 1.0
     """Size of the strokes of flow, woodblock and planes: 2 makes all of them twice as large."""
     size: int = 320
@@ -56,7 +58,9 @@ def abstractions(
         require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with `painting`.")
         painting = image.flat(image.read(options.painting)) if options.painting else np.zeros((1, 1, 3), np.uint8)
         about |= {"painting": hashlib.sha256(painting.tobytes()).hexdigest(), "stroke_size": options.stroke_size}
-        colours = painterly.palette_for(options.abstraction, image.to_float(painting)[0].transpose(1, 2, 0))
+        about |= {"grade": True} if options.grade else {}
+        colours = image.to_float(painting)[0].transpose(1, 2, 0)
+        colours = painterly.palette_for(options.abstraction, painterly.graded(colours) if options.grade else colours)
         alter = partial(painterly.of_pixels, name=options.abstraction, colours=colours, stroke_size=options.stroke_size)
     else:
         alter = partial(abstraction.of_pixels, name=options.abstraction)
