@@ -44,8 +44,8 @@ def test_facets_go_on_over_their_own_border() -> None:
 def network(kind: int = 1) -> UNet:
     torch.manual_seed(0)
     made = UNet(8, 1, 1, canvas=kind)
-    assert made.canvas is not None
-    made.canvas.start(canvas.facets() if kind == 2 else canvas.bristles())
+    if made.canvas is not None:
+        made.canvas.start(canvas.facets() if kind == 2 else canvas.bristles())
     with torch.no_grad():
         made.to_rgb.weight.mul_(8)  # so that the canvas shows
     return made.eval()
@@ -96,6 +96,23 @@ def test_a_crop_sees_the_facets_of_its_place() -> None:
     crop, middle = photo[:, :, 96:224, 310:438], np.s_[..., 24:-24, 24:-24]
     with torch.no_grad():
         assert (made(crop, place) - made(photo)[:, :, 96:224, 310:438])[middle].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("kind", "of"), [(0, 1), (1, 0), (1, 1), (2, 1), (2, 0)])
+def test_a_network_starts_from_one_with_another_canvas(tmp_path: Path, kind: int, of: int) -> None:
+    """What draws is taken; a canvas only where it is of the same kind."""
+    other, own = network(of), network(kind)
+    with torch.no_grad():
+        other.enter.weight.mul_(2)
+        if other.ground is not None:
+            other.ground.weight.mul_(2)
+    export.write(other, {"name": "other", "title": "Other", "method": "fast_style", "best_short_side": 256}, tmp_path / "other.onnx")
+    own.start_from(tmp_path / "other.safetensors")
+    torch.testing.assert_close(own.enter.weight, other.enter.weight, atol=1e-3, rtol=1e-3)
+    if own.ground is not None:
+        wanted = other.ground if kind == of else network(kind).ground
+        assert wanted is not None
+        torch.testing.assert_close(own.ground.weight, wanted.weight, atol=1e-3, rtol=1e-3)
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["bristles", "facets"])

@@ -21,7 +21,7 @@ class StyleNetwork(nn.Module):
     """Side of the square of input pixels that one output pixel sees, normalisation aside."""
 
     may_lack: tuple[str, ...] = ()
-    """How names of weights begin that what it starts from need not have, or may have without need: all of these, or none."""
+    """How names of weights begin that what it starts from need not have, or may have of another kind: then its own stay."""
 
     def start_from(self, path: Path) -> None:
         """Take the weights in ``path``, a style file or the .safetensors beside it. Raises ``LimnerError`` where it holds others."""
@@ -29,7 +29,7 @@ class StyleNetwork(nn.Module):
         if path.suffix == ".onnx":
             found = {name: value for name, value in found.items() if name in own}
         others, ours = ({name: value for name, value in each.items() if name.startswith(self.may_lack)} for each in (found, own))
-        if not others or not ours:
+        if {name: value.shape for name, value in others.items()} != {name: value.shape for name, value in ours.items()}:
             found = {name: value for name, value in found.items() if name not in others} | ours
         try:
             self.load_state_dict(found)
