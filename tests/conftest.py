@@ -15,6 +15,9 @@ from limner.training import export
 
 torch.set_num_threads(2)
 
+NORM = Path(__file__).parent / "styles" / "norm.onnx"
+"""A style of fast neural style's own network, which has instance norm, in three tiers; no bundled style has any more."""
+
 
 def make_photo(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     """A smooth, colourful picture with a few hard edges; uint8 HWC."""

@@ -22,7 +22,7 @@ from limner.style import enlarge
 from limner.style import style as style_module
 from limner.style.blend import LUMA
 from limner.style.style import Style
-from tests.conftest import make_photo
+from tests.conftest import NORM, make_photo
 from tests.test_cli import Call, limner, pixels
 
 __all__ = ["limner"]  # a fixture
@@ -185,7 +185,7 @@ def test_impossible_working_sizes_are_refused(style_file: Path, size: Any) -> No
 def test_strokes_grow_with_the_picture() -> None:
     """A painting at a working size, reduced to it again, is near the one that was made there."""
     photo = np.asarray(Image.open(Path(__file__).parent.parent / "examples" / "photos" / "china.jpg").convert("RGB").resize((480, 320)))
-    style = library.load("starry-night")
+    style = library.load(NORM)
 
     def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(Image.fromarray(picture).resize((120, 80), Image.Resampling.LANCZOS))

@@ -426,7 +426,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     return run
 
 
-LIVE = ("-s", "starry-night", "--tier", "live")
+LIVE = ("-s", "storybook", "--tier", "live")
 
 
 def test_paintings_in_the_folder_of_the_photographs_are_no_photographs(call: Call, tmp_path: Path) -> None:
@@ -434,9 +434,9 @@ def test_paintings_in_the_folder_of_the_photographs_are_no_photographs(call: Cal
     for out in ("one", "deep/two", "one"):
         assert call("apply", tmp_path, *LIVE, "-o", tmp_path / out)[0] == 0
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == [
-        *("a.png", "deep/two/a.starry-night.png", "one/a.starry-night.png")
+        *("a.png", "deep/two/a.storybook.png", "one/a.storybook.png")
     ]
-    jobs = planning.plan([tmp_path / "**" / "*.png"], tmp_path / "three", "starry-night")  # a pattern finds no others
+    jobs = planning.plan([tmp_path / "**" / "*.png"], tmp_path / "three", "storybook")  # a pattern finds no others
     assert [job.source.name for job in jobs] == ["a.png"]
     assert len(image.find(tmp_path / "one")) == 1  # named by itself, it is a folder of pictures
 
@@ -615,7 +615,7 @@ def test_closed_streams_stop_nothing(closed: str, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved("PNG"))
     command = f"'{sys.executable}' -m limner apply '{tmp_path}' {' '.join(LIVE)} -o '{tmp_path}/out' {closed}"
     assert subprocess.run(command, shell=True, check=False, capture_output=True).returncode == 0
-    assert image.read(tmp_path / "out" / "a.starry-night.png").pixels.shape == (30, 40, 3)
+    assert image.read(tmp_path / "out" / "a.storybook.png").pixels.shape == (30, 40, 3)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk here")

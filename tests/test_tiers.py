@@ -106,9 +106,9 @@ def test_bundled_live_styles_paint_like_their_teachers() -> None:
 
 @pytest.mark.parametrize("shade", [0, 130, 255])
 def test_bundled_styles_paint_one_colour_as_one_colour(shade: int) -> None:
-    """A black frame of a film stays without a mesh, in every tier and in the default precision."""
+    """A black frame of a film stays without a mesh, in every tier and in the default precision; but painters' strokes show."""
     frame = np.full((96, 128, 3), shade, np.uint8)
-    for name in bundled.names():
+    for name in [each.name for each in bundled.cards() if "canvas" not in each.network]:
         for tier in bundled.tiers(name):
             painted = limner.load(name, tier=tier)(frame)
             assert painted.astype(float).std((0, 1)).max() < 2, (name, tier)

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Makes the painters' styles again, each from its painting, by its recipe: the same command goes on where an earlier one was ended.
+#
+#     runs/gallery.sh DATA OUT [STYLE...]
+#
+# DATA holds photos/ (a few hundred photographs of 288 px or more on the short side), vgg19_conv1_1-conv3_4.safetensors (or any VGG-19
+# weights, by this name) and each painting as STYLE.jpg. Style files appear as OUT/STYLE.onnx. A GPU is used where torch sees one.
+set -eu
+[ $# -ge 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
+here=$(cd "$(dirname "$0")/.." && pwd)
+data=$(cd "$1" && pwd)
+mkdir -p "$2" && cd "$2"
+shift 2
+[ $# -gt 0 ] || set -- starry-night wheat-field the-scream water-lilies woman-with-a-hat great-wave udnie composition-vii
+
+train() { # RECIPE PAINTING [options]: the run folder RECIPE, from nothing or from its newest checkpoint
+    name=$1 painting=$2
+    shift 2
+    if [ -f "$name/style.onnx" ]; then return; fi
+    if [ -d "$name/checkpoints" ]; then
+        limner train --resume "$name"
+    else
+        limner train --config "$here/recipes/$name.toml" --style-image "$data/$painting.jpg" --photos "$data/photos" \
+            --abstractions "$painting-abstractions" --vgg "$data/vgg19_conv1_1-conv3_4.safetensors" --out "$name" "$@"
+    fi
+}
+
+abstractions() { # PAINTING KIND [options]
+    painting=$1 kind=$2
+    shift 2
+    limner prepare abstractions "$data/photos" --abstraction "$kind" --painting "$data/$painting.jpg" -o "$painting-abstractions" "$@"
+}
+
+start_of() { # STYLE: what its training starts from
+    case $1 in
+        great-wave) echo storybook ;;
+        composition-vii) echo udnie/style.safetensors ;;
+        *) echo hand.first/style.safetensors ;;
+    esac
+}
+
+kind_of() {
+    case $1 in
+        great-wave) echo woodblock ;;
+        udnie | composition-vii) echo planes ;;
+        *) echo flow ;;
+    esac
+}
+
+style() { # STYLE
+    abstractions "$1" "$(kind_of "$1")" $(grep -q '^grade = true' "$here/recipes/$1.toml" && echo --grade || true)
+    train "$1" "$1" --start "$(start_of "$1")"
+}
+
+for name in "$@"; do
+    case $(start_of "$name") in
+        hand.first/* | udnie/*) abstractions starry-night flow && train hand.first starry-night ;;
+    esac
+    [ "$name" != composition-vii ] || style udnie
+    style "$name"
+    cp "$name/style.onnx" "$name.onnx"
+    echo "$name.onnx"
+done
