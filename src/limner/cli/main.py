@@ -55,8 +55,8 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
         Where to write: a file for a single picture, else a folder; - is standard output. By default beside the photograph, as
         photo.storybook.jpg.
     """
-    from limner import progress
     from limner.batch import opening
+    from limner.progress import Bar
 
     if PIPED in (*inputs, out):
         return _pipe(inputs, out, options)
@@ -66,15 +66,16 @@ def apply(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")
     errors = []
     lost: dict[str, list[str]] = {}
     with (
-        progress.bar(len(work), "pictures", shown=several) as advance,
-        progress.percent(shown=not several) as work.watch,
+        Bar("pictures", len(work), shown=several) as pictures,
+        Bar("%", shown=not several) as parts,  # it comes with the first part: most pictures are painted in one piece
         closing(iter(work)) as results,
     ):
+        work.watch = lambda part: parts.show(100 * part, 100)
         try:
             for result in results:
                 count[result.outcome] += 1
                 if result.outcome != "skipped":
-                    advance()
+                    pictures.advance()
                 for what in result.lost:
                     lost.setdefault(what, []).append(str(result.job.source))
                 if result.error is None:

@@ -7,8 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from limner.cli.application import NO_DEFAULT, SHORT_OUT, annotate, application, call
-from limner.cli.console import complain, say, stderr
+from limner.cli.console import complain, say
 from limner.prepare import abstractions, edge_smoothed, squares
+from limner.progress import Bar
 
 HELP = """Make pictures ready for training, once: scaled down, cut to squares, without near-duplicates.
 
@@ -93,25 +94,12 @@ def abstracted(sources: list[Path], *, options: Annotated[abstractions.Abstracti
 
 def _prepare(work: Callable[[squares.Progress], squares.Summary], of_size: str = "") -> int:
     """Do it under a progress bar, and say what became of the pictures."""
-    from rich import progress
-
-    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-    console = stderr()
-    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", start=False)
-
-        def tell(done: int, total: int) -> None:
-            if bar.tasks[0].started:
-                bar.update(task, completed=done)
-            else:
-                bar.reset(task, completed=done, total=total)
-
-        try:
-            summary = work(tell)
-        except KeyboardInterrupt:
-            bar.stop()
-            complain("stopped; go on with the same command.")
-            return 130
+    try:
+        with Bar("pictures") as bar:
+            summary = work(bar.show)
+    except KeyboardInterrupt:
+        complain("stopped; go on with the same command.")
+        return 130
     for sentence in summary.bad:
         complain(sentence)
     places = {name: "" if name == "images" else f" in {name}" for name in summary.written}
