@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from limner import journal
 from limner.errors import LimnerError, require
 from limner.files import replacing
 from limner.gallery import card
@@ -166,9 +167,13 @@ def _json(path: Path) -> Row:
 
 
 def _rows(path: Path) -> list[Row]:
-    """The objects of a file of JSON lines; one that is cut in two, as the last may be, is left out."""
+    """The entries of a journal; what is none is left out."""
+    try:
+        lines = journal.read(path)
+    except (LimnerError, OSError):
+        return []
     found = []
-    for line in _text(path).split("\n"):
+    for line in lines:
         try:
             row = json.loads(line)
         except ValueError:
