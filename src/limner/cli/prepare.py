@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner.cli.application import NO_DEFAULT, SHORT_OUT, annotate, application, call
+from limner.cli.application import NO_DEFAULT, SHORT_OUT, Words, annotate, application, call
 from limner.cli.console import complain, say
 from limner.prepare import abstractions, edge_smoothed, squares
 from limner.progress import Bar
@@ -23,7 +23,7 @@ for each in (squares.Options, edge_smoothed.EdgeOptions, abstractions.Abstractio
     annotate(each, out=SHORT_OUT, workers=NO_DEFAULT)
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     return call(app, words)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from limner.batch import sheet
-from limner.cli.application import SHORT_STYLE, annotate, application, call
+from limner.cli.application import SHORT_STYLE, Words, annotate, application, call
 from limner.cli.console import complain, say
 from limner.progress import Bar
 
@@ -14,7 +14,7 @@ app = application("limner sheet")
 annotate(sheet.Options, style=SHORT_STYLE)
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     return call(app, words)
 
 
