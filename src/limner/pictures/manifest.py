@@ -74,7 +74,7 @@ def _is_sound(entry: Entry) -> bool:
     return all(isinstance(text, str) for text in texts) and numbers and isinstance(entry.options, dict)
 
 
-class Record(Protocol):
+class AnyManifest(Protocol):
     """What a batch needs of a manifest, wherever it lies."""
 
     entries: dict[str, Entry]

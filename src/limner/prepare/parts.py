@@ -1,4 +1,4 @@
-"""What is written part by part: files, tar shards, pieces of an .npz; and the manifest, which knows the parts that are whole."""
+"""What is written part by part: files, tar shards, pieces of an .npz; and the record of those, which knows the parts that are whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from limner.errors import LimnerError, require
 from limner.files import replacing
 from limner.journal import Journal
 
-MANIFEST = "prepared.jsonl"
+NAME = "prepared.jsonl"
 """First line: what was asked for. Then one line for each part: which pictures were taken, which were not, and why."""
 
 Add: TypeAlias = Callable[[str, bytes], None]
@@ -34,7 +34,7 @@ OpenPart: TypeAlias = Callable[[str, int], AbstractContextManager[Add]]
 
 @dataclass
 class Part:
-    """One line of the manifest: what became of the pictures that were read for it."""
+    """One line of the record: what became of the pictures that were read for it."""
 
     array: str
     read: int = 0
@@ -127,14 +127,14 @@ def _trash(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.done")
 
 
-class Manifest:
+class PreparedParts:
     """What was asked for, and the parts that are whole. Begins a new one, or reads the one of a run that was ended.
 
     Raises LimnerError where that one was asked for something else, or the folder holds something else.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
-        self.path = folder / MANIFEST
+        self.path = folder / NAME
         self.parts: list[Part] = []
         foreign = f"{folder} is there already, and not by `limner prepare`: name another `out`."
         require(not folder.exists() or folder.is_dir(), foreign)

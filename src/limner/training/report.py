@@ -35,7 +35,7 @@ Facts: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Alarm:
+class AlarmSummary:
     """All occurrences of one alarm; ``saw`` and ``what_to_try`` are from the last."""
 
     name: str
@@ -261,7 +261,7 @@ def _timing(metrics: list[Row]) -> Timing | None:
     )
 
 
-def _alarms(rows: list[Row]) -> list[Alarm]:
+def _alarms(rows: list[Row]) -> list[AlarmSummary]:
     """One entry for each alarm, the latest first."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
@@ -270,7 +270,7 @@ def _alarms(rows: list[Row]) -> list[Alarm]:
     for name, found in kinds.items():
         found.sort(key=lambda row: float(row["step"]))
         last = found[-1]
-        alarms.append(Alarm(name, len(found), found[0]["step"], last["step"], str(last.get("saw", "")), str(last.get("try", ""))))
+        alarms.append(AlarmSummary(name, len(found), found[0]["step"], last["step"], str(last.get("saw", "")), str(last.get("try", ""))))
     return sorted(alarms, key=lambda alarm: -alarm.last)
 
 
