@@ -556,7 +556,7 @@ def test_initialisation_learns_to_draw(tmp_path: Path, domains: tuple[Path, Path
 
 
 def test_crops_without_edges_are_those_of_the_cartoons(domains: tuple[Path, Path]) -> None:
-    store = data.Store(open_source(domains[1]), short_side=48, budget=10**8)
+    store = data.PictureCache(open_source(domains[1]), short_side=48, budget=10**8)
     crops = data.Crops(store, list(range(40)), size=32, min_scale=0.6, seed=1)
     for workers in (0, 2):
         stream = data.Stream(crops, batch_size=3, device=torch.device("cpu"), workers=workers)

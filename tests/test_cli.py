@@ -322,3 +322,17 @@ def test_options_have_their_python_names_in_the_library_and_flags_here() -> None
 def test_a_flag_keeps_its_old_name(limner: Call, photo: Path, style_file: Path) -> None:
     for words in (["--engine", "local"], ["--engine=local"], ["--executor", "local"]):
         assert limner("apply", photo, "-s", style_file, "--overwrite", *words)[0] == 0
+
+
+def test_every_word_reaches_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[list[str]] = []
+
+    def call(app: object, words: tuple[str, ...]) -> int:
+        got.append(list(words))
+        return 0
+
+    monkeypatch.setattr("limner.cli.styles.call", call)
+    for words in (["", "a", ""], ["--", "-x", "--"], ["-"], ["--tier=", "--words", "a b", "-abc", "--help", "-h", "--version"]):
+        with pytest.raises(SystemExit):
+            main.main(["styles", *words])
+        assert got.pop() == words

@@ -153,9 +153,9 @@ def test_resuming_is_exact_across_pools_and_schedules(tmp_path: Path, domains: t
 
 
 def test_an_npz_of_two_domains_trains_the_same(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
-    from limner.prepare import squares
+    from limner.prepare import resumable, squares
 
-    squares.npz((), squares.Options(tmp_path / "set.npz", size=40, distance=-1), domain_a=domains[:1], domain_b=domains[1:])
+    squares.npz((), resumable.Options(tmp_path / "set.npz", size=40, distance=-1), domain_a=domains[:1], domain_b=domains[1:])
     config = small(domains, vgg_file, steps=4)
     trainer.train("cyclegan", config, options(tmp_path / "folders"))
     both = tmp_path / "set.npz"

@@ -23,8 +23,8 @@ PLENTY = 1 << 30
 
 
 def crops_of(folder: Path, *, size: int, min_scale: float = 0.5, seed: int = 0, budget: int = PLENTY) -> data.Crops:
-    store = data.Store(open_source(folder), short_side=4 * size, budget=budget)
-    return data.Crops(store, list(range(len(store.source))), size=size, min_scale=min_scale, seed=seed)
+    cache = data.PictureCache(open_source(folder), short_side=4 * size, budget=budget)
+    return data.Crops(cache, list(range(len(cache.source))), size=size, min_scale=min_scale, seed=seed)
 
 
 def stream_of(crops: data.Crops, *, batch_size: int, rank: int = 0, ranks: int = 1, workers: int = 0) -> data.Stream:
@@ -104,10 +104,10 @@ def test_ranks_share_the_pictures_without_overlap(photos: Path) -> None:
 
 def test_pictures_stay_in_memory_while_they_fit(photos: Path) -> None:
     source = CountingSource(8)
-    store = data.Store(source, short_side=1000, budget=3 * 20 * 30 * 3)
+    cache = data.PictureCache(source, short_side=1000, budget=3 * 20 * 30 * 3)
     for _ in range(2):
         for n in range(8):
-            picture = store[n]
+            picture = cache[n]
             assert picture is not None
             assert int(picture[0, 0, 0]) == n
     assert source.reads == 8 + 5  # three fit and are read once
@@ -115,7 +115,7 @@ def test_pictures_stay_in_memory_while_they_fit(photos: Path) -> None:
 
 def test_large_pictures_are_kept_small(tmp_path: Path) -> None:
     Image.fromarray(make_photo(640, 400)).save(tmp_path / "large.png")
-    picture = data.Store(open_source(tmp_path), short_side=100, budget=PLENTY)[0]
+    picture = data.PictureCache(open_source(tmp_path), short_side=100, budget=PLENTY)[0]
     assert picture is not None
     assert tuple(picture.shape) == (3, 100, 160)
 
@@ -147,8 +147,8 @@ def test_held_out_crops_are_the_middle(tmp_path: Path) -> None:
     pixels[:, 20:40] = 200
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "high.png")
-    store = data.Store(open_source(tmp_path), short_side=100, budget=0)
-    (batch,) = data.centred_crops(store, [0, 1], size=20, batch_size=4, device=torch.device("cpu"))
+    cache = data.PictureCache(open_source(tmp_path), short_side=100, budget=0)
+    (batch,) = data.centred_crops(cache, [0, 1], size=20, batch_size=4, device=torch.device("cpu"))
     assert batch.shape == (2, 3, 20, 20)
     assert torch.equal(batch, torch.full_like(batch, 200 / 255))
 
@@ -176,8 +176,8 @@ def test_streams_of_different_names_draw_independently(tmp_path: Path, many_phot
     """Two domains of equal size must not be fixed pairs, nor share scales and places."""
     seen = []
     for name in ("domain_a", "domain_b"):
-        store = data.Store(open_source(many_photos), short_side=100, budget=PLENTY)
-        seen.append(data.Crops(store, list(range(40)), size=16, min_scale=0.5, seed=data.salted(0, name)))
+        cache = data.PictureCache(open_source(many_photos), short_side=100, budget=PLENTY)
+        seen.append(data.Crops(cache, list(range(40)), size=16, min_scale=0.5, seed=data.salted(0, name)))
     assert all(torch.equal(seen[0][n], seen[0][n]) for n in range(5))
     assert not any(torch.equal(seen[0][n], seen[1][n]) for n in range(40))
     pairs = {tuple(int(crops._order(epoch)[place]) for crops in seen) for epoch in range(5) for place in range(40)}
@@ -188,14 +188,14 @@ def test_crops_at_native_scale_are_the_pictures_own_pixels(tmp_path: Path) -> No
     pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "own.png")
     Image.fromarray(pixels[:10, :12]).save(tmp_path / "small.png")
-    store = data.Store(open_source(tmp_path), short_side=40, budget=PLENTY)
-    crops = data.Crops(store, [0], size=16, min_scale=None, seed=0)
+    cache = data.PictureCache(open_source(tmp_path), short_side=40, budget=PLENTY)
+    crops = data.Crops(cache, [0], size=16, min_scale=None, seed=0)
     windows = {window.tobytes() for window in np.lib.stride_tricks.sliding_window_view(pixels, (16, 16, 3)).reshape(-1, 16, 16, 3)}
     for n in range(10):
         crop = crops[n].permute(1, 2, 0).numpy()
         assert crop.tobytes() in windows or crop[:, ::-1].tobytes() in windows
-    assert data.Crops(store, [1], size=16, min_scale=None, seed=0)[0].shape == (3, 16, 16)
-    (batch,) = data.centred_crops(store, [0], size=16, batch_size=1, device=torch.device("cpu"), native=True)
+    assert data.Crops(cache, [1], size=16, min_scale=None, seed=0)[0].shape == (3, 16, 16)
+    (batch,) = data.centred_crops(cache, [0], size=16, batch_size=1, device=torch.device("cpu"), native=True)
     assert np.array_equal((batch[0] * 255).round().permute(1, 2, 0).numpy(), pixels[12:28, 20:36])
 
 
@@ -232,7 +232,7 @@ def test_places_are_where_the_crops_lie(tmp_path: Path) -> None:
     photos, made = pairs.streams(tmp_path / "run", min_scale=None)
 
     def cut(number: int, top: int, left: int, mirrored: int) -> torch.Tensor:
-        picture = photos.drawn.store[number]
+        picture = photos.drawn.cache[number]
         assert picture is not None
         crop = picture[:, top : top + 16, left : left + 16] / 255
         return crop.flip(2) if mirrored else crop

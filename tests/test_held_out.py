@@ -71,7 +71,7 @@ def test_copies_of_what_is_held_out_are_not_trained_on(tmp_path: Path) -> None:
     with Image.open(folder / name) as photo:
         photo.resize((90, 66)).save(folder / "copy-of-it.jpg", quality=80)
     stream = stream_of(folder, tmp_path / "run", held_out=folder / name)
-    names = {stream.drawn.store.source.key(n) for n in shown(stream)}
+    names = {stream.drawn.cache.source.key(n) for n in shown(stream)}
     assert names == {path.name for path in folder.iterdir()} - {name, "copy-of-it.jpg"}
     (told,) = stream.newly_skipped()
     assert "copy-of-it.jpg" in told
@@ -87,7 +87,7 @@ def test_held_out_files_inside_the_photographs_are_not_trained_on(tmp_path: Path
         Image.fromarray(np.full((20, 20, 3), i, np.uint8)).save(aside / f"{i}.png")
     stream = stream_of(folder, tmp_path / "run", held_out=aside)
     assert len(stream.held[1]) == 64
-    assert {stream.drawn.store.source.key(n) for n in stream.drawn.numbers} == {Path(name).stem + ".png" for name in PHOTOS}
+    assert {stream.drawn.cache.source.key(n) for n in stream.drawn.numbers} == {Path(name).stem + ".png" for name in PHOTOS}
     assert stream.about["left_out"] == 70
     with pytest.raises(LimnerError, match=r"All pictures in .* are held out"):
         stream_of(aside, tmp_path / "run", held_out=folder)

@@ -538,7 +538,7 @@ def test_a_place_is_tried_before_hours_of_work(tmp_path: Path) -> None:
 )
 def test_a_damaged_manifest_is_told(line: str) -> None:
     with pytest.raises(LimnerError, match="damaged in line 1"):
-        manifest.parse(line, "m")
+        manifest.parse([line.encode()], "m")
 
 
 # -------------------------------------------------------------------------------------------------- surroundings, doors
@@ -642,7 +642,7 @@ def test_a_manifest_that_cannot_grow_is_told_once(tmp_path: Path, monkeypatch: p
         def __getattr__(self, name: str) -> Any:
             return getattr(self.file, name)
 
-    record._file = Full(record._file)  # type: ignore[assignment]
+    record._journal._file = Full(record._journal._file)  # type: ignore[assignment]
     with pytest.raises(LimnerError, match=r"limner-manifest\.jsonl cannot be written"):
         record.add(entry)
     record.close()

@@ -18,7 +18,7 @@ from PIL import Image
 from limner.errors import LimnerError
 from limner.pictures.duplicates import difference_hash
 from limner.pictures.sources import open_source
-from limner.prepare import parts, squares
+from limner.prepare import parts, resumable, squares
 from tests import test_cli
 from tests.conftest import make_photo
 from tests.test_cli import Call, check_refused, tree
@@ -42,7 +42,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(kind: str, out: Path, **changes: Any) -> Any:
-    made = {"crops": squares.CropOptions, "shards": squares.ShardOptions, "npz": squares.Options}[kind]
+    made = {"crops": squares.CropOptions, "shards": squares.ShardOptions, "npz": resumable.Options}[kind]
     return made(out, **{"size": 32, "workers": 2, **({"per_shard": 70} if kind == "shards" else {}), **changes})
 
 
@@ -68,7 +68,7 @@ def test_crops_drop_near_duplicates_and_tell_of_bad_files(many: Path, tmp_path: 
     assert [sentence.split(" is ")[0] for sentence in done.bad] == [str(many / "050-bad.jpg"), str(many / "150-bad.jpg")]
     source = open_source(tmp_path / "set")
     assert len(source) == 200
-    lines = [json.loads(line) for line in (tmp_path / "set" / parts.MANIFEST).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "set" / parts.NAME).read_text().splitlines()]
     taken = {name: key for line in lines[1:] for name, (key, _) in line["taken"].items()}
     assert lines[0]["size"] == 32
     assert str(many.parent) not in json.dumps(lines[0])
@@ -141,7 +141,7 @@ def test_ended_and_taken_up_again_equals_done_in_one_go(many: Path, tmp_path: Pa
     asked = options(kind, tmp_path / "ended" / out_name(kind))
     seen: list[int] = []
 
-    def stop_at(place: int) -> squares.Progress:
+    def stop_at(place: int) -> resumable.Progress:
         def progress(done: int, total: int) -> None:
             seen.append(done)
             if done == place:
@@ -171,20 +171,20 @@ import time
 from pathlib import Path, PosixPath
 from limner.pictures import sources
 from limner.prepare import squares
-read = sources.Pictures.__getitem__
-sources.Pictures.__getitem__ = lambda self, n: (time.sleep(0.005), read(self, n))[1]
+read = sources.PictureFiles.__getitem__
+sources.PictureFiles.__getitem__ = lambda self, n: (time.sleep(0.005), read(self, n))[1]
 squares.{kind}([Path({str(many)!r})], squares.{type(asked).__name__}{repr(asked)[len(type(asked).__name__) :]})
 """
     process = subprocess.Popen([sys.executable, "-c", program])
     folder = tmp_path / "killed" / ("set.npz.parts" if kind == "npz" else "set")
-    while not (folder / parts.MANIFEST).exists() or (folder / parts.MANIFEST).read_bytes().count(b"\n") < 2:
+    while not (folder / parts.NAME).exists() or (folder / parts.NAME).read_bytes().count(b"\n") < 2:
         assert process.poll() is None
         time.sleep(0.002)
     time.sleep(0.15 * np.random.default_rng().random())
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with (folder / parts.MANIFEST).open("a") as manifest:
-        manifest.write('{"array": "ima')  # as if killed in the middle of a line
+    with (folder / parts.NAME).open("a") as prepared:
+        prepared.write('{"array": "ima')  # as if killed in the middle of a line
     (folder / f".{'0' * 16}.tmp").write_bytes(b"left behind")
     make([many], asked)
     assert tree(tmp_path / "killed") == tree(tmp_path / "whole")
@@ -203,7 +203,7 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(many: Path, tmp_path: Pa
     with pytest.raises(LimnerError, match="other prepare, per_shard"):
         squares.shards([many], options("shards", out))
     assert tree(out) == before
-    (out / parts.MANIFEST).write_text("a letter\n")
+    (out / parts.NAME).write_text("a letter\n")
     with pytest.raises(LimnerError, match="damaged"):
         squares.crops([many], options("crops", out))
 

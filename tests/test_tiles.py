@@ -236,7 +236,7 @@ def test_rows_written_are_the_picture_written(tmp_path: Path, suffix: str, depth
     pixels = make_photo(150, 117).astype(depth) * (257 if depth == np.uint16 else 1)
     picture = image.Picture(pixels, metadata=image.Metadata(icc=profile(), dpi=(300.0, 300.0)))
     image.write(picture, tmp_path / f"whole{suffix}")
-    source = scanlines.Source(117, 150, pixels.dtype, picture.metadata, lambda start, stop: pixels[start:stop])
+    source = scanlines.RowPicture(117, 150, pixels.dtype, picture.metadata, lambda start, stop: pixels[start:stop])
     with scanlines.writing(tmp_path / f"rows{suffix}", source) as put:
         for start in range(0, 117, 25):
             put(pixels[start : start + 25])
@@ -247,7 +247,9 @@ def test_rows_written_are_the_picture_written(tmp_path: Path, suffix: str, depth
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    source = scanlines.Source(10, 10, np.dtype(np.uint8), image.Metadata(), lambda start, stop: np.zeros((stop - start, 10, 3), np.uint8))
+    source = scanlines.RowPicture(
+        10, 10, np.dtype(np.uint8), image.Metadata(), lambda start, stop: np.zeros((stop - start, 10, 3), np.uint8)
+    )
     for name in ("a.tif", "a.png", "a.jpg"):
         with pytest.raises(KeyboardInterrupt), scanlines.writing(tmp_path / name, source) as put:
             put(source.rows(0, 5))

@@ -216,8 +216,8 @@ def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path, many_photos: 
 
 def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    read = data.Store.__getitem__
-    monkeypatch.setattr(data.Store, "__getitem__", lambda store, n: seen.add(n) or read(store, n))
+    read = data.PictureCache.__getitem__
+    monkeypatch.setattr(data.PictureCache, "__getitem__", lambda cache, n: seen.add(n) or read(cache, n))
     held = set(held_out.split([path.name for path in sorted(many_photos.iterdir())], seed=0)[1])
     monkeypatch.setattr(data, "centred_crops", lambda *_, **__: [torch.rand(2, 3, 32, 32)])
     monkeypatch.setattr(sheets, "photos", lambda *_: [torch.rand(1, 3, 16, 16)])

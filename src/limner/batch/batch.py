@@ -17,7 +17,7 @@ from limner.errors import LimnerError
 from limner.files import clear_leftovers
 from limner.pictures import image
 from limner.pictures.image import Picture
-from limner.pictures.manifest import Entry, Manifest, Record, missing
+from limner.pictures.manifest import AnyManifest, Entry, Manifest, missing
 from limner.style.style import Style
 
 Tell = Callable[[str], None]
@@ -40,7 +40,7 @@ class Paintings(Protocol):
     def out(self) -> Path | None:
         """The folder, or the one file; None: beside the photographs."""
 
-    def hold(self, folder: Path, tell: Tell) -> Record:
+    def hold(self, folder: Path, tell: Tell) -> AnyManifest:
         """The manifest of the output folder. Raises ``LimnerError`` where another Limner holds it, or something else is there."""
 
     def clear(self, jobs: Sequence[Job]) -> None:
@@ -87,7 +87,7 @@ class LocalPaintings:
     def __init__(self, out: str | None) -> None:
         self.out = Path(out) if out is not None else None
 
-    def hold(self, folder: Path, tell: Tell) -> Record:
+    def hold(self, folder: Path, tell: Tell) -> AnyManifest:
         return Manifest(folder, tell)
 
     def clear(self, jobs: Sequence[Job]) -> None:

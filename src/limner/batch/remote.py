@@ -10,7 +10,7 @@ from limner.batch.stores import PaintedTable, Store, StoreManifest, Table, place
 from limner.errors import require
 from limner.files import clear_leftovers
 from limner.pictures import image
-from limner.pictures.manifest import Manifest, Record
+from limner.pictures.manifest import AnyManifest, Manifest
 
 
 class StorePhotographs:
@@ -57,7 +57,7 @@ class StorePaintings:
         self.store, self.out = store, folder
         self._there: dict[Path, tuple[int, int]] = {}
 
-    def hold(self, folder: Path, tell: Tell) -> Record:
+    def hold(self, folder: Path, tell: Tell) -> AnyManifest:
         if self.store.is_local:
             return Manifest(folder, tell)
         self._there = self.store.find(folder)
@@ -78,7 +78,7 @@ class TablePaintings:
         self.store, self.out, self._overwrite = store, folder, overwrite
         self._there: set[Path] = set()
 
-    def hold(self, folder: Path, tell: Tell) -> Record:
+    def hold(self, folder: Path, tell: Tell) -> AnyManifest:
         table = PaintedTable(self.store, folder)
         again = bool(table.entries) and self._overwrite
         require(not again, f"{folder} cannot be painted again: delete it, or name another `out`.")

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import dataset, fs, parquet
 
+from limner import journal
 from limner.errors import LimnerError
 from limner.files import replacing
 from limner.pictures import image
@@ -137,7 +138,7 @@ class PaintedTable:
         except (OSError, pa.ArrowException) as error:
             raise LimnerError(f"{folder} is there, and no table that Limner painted ({_line(error)}): name another `out`.") from error
         for table in rows:
-            self.entries |= parse("".join(table.column("limner").to_pylist()), str(folder))
+            self.entries |= parse(journal.whole_lines("".join(table.column("limner").to_pylist()).encode()), str(folder))
 
     def add(self, entry: Entry) -> None:
         """On record already: in its row."""
@@ -172,7 +173,7 @@ class StoreManifest:
         self.entries: dict[str, Entry] = {}
         for path in there:
             if path.parent == folder and re.fullmatch(r"limner-manifest(-\d+)?\.jsonl", path.name):
-                self.entries |= parse(store.read(path).decode("ascii", "replace"), str(path))
+                self.entries |= parse(journal.whole_lines(store.read(path)), str(path))
         self._new: list[Entry] = []
         self._since = time.monotonic()
 

@@ -19,7 +19,7 @@ import numpy as np
 from cv2 import data
 from numpy.typing import NDArray
 
-Picture: TypeAlias = NDArray[np.float32]
+FloatPixels: TypeAlias = NDArray[np.float32]
 Plane: TypeAlias = NDArray[np.float32]
 
 SHADOWS = 0.85
@@ -31,14 +31,14 @@ MARGIN = 16
 """Pixels by which a photograph is continued before it is abstracted: without them, lines appear along its border."""
 
 
-def smoothed(photo: Picture, *, passes: int = 2, diameter: int = 7, colours: float = 0.09, radius: float = 4.0) -> Picture:
+def smoothed(photo: FloatPixels, *, passes: int = 2, diameter: int = 7, colours: float = 0.09, radius: float = 4.0) -> FloatPixels:
     """Grain and fine texture gone, edges kept: a bilateral filter, several times (Tomasi and Manduchi, ICCV 1998)."""
     for _ in range(passes):
         photo = cv2.bilateralFilter(photo, diameter, colours, radius).astype(np.float32)
     return np.asarray(photo, np.float32)
 
 
-def flats(photo: Picture, smoothing: float = 0.02, growth: float = 1.8) -> Picture:
+def flats(photo: FloatPixels, smoothing: float = 0.02, growth: float = 1.8) -> FloatPixels:
     """Few flat areas with sharp borders: L0 gradient minimisation (Xu, Lu, Xu, Jia, SIGGRAPH Asia 2011).
 
     ``smoothing`` is the paper's lambda: more leaves fewer areas; ``growth`` its kappa: less is slower and finer.
@@ -46,19 +46,19 @@ def flats(photo: Picture, smoothing: float = 0.02, growth: float = 1.8) -> Pictu
     return np.asarray(cv2.ximgproc.l0Smooth(photo, None, smoothing, growth).clip(0, 1), np.float32)
 
 
-def without_texture(photo: Picture, *, scale: float = 1.6, contrast: float = 0.1, passes: int = 3) -> Picture:
+def without_texture(photo: FloatPixels, *, scale: float = 1.6, contrast: float = 0.1, passes: int = 3) -> FloatPixels:
     """What is smaller than ``scale`` pixels gone, borders of the rest sharp: rolling guidance (Zhang, Shen, Xu, Jia, ECCV 2014)."""
     return np.asarray(cv2.ximgproc.rollingGuidanceFilter(photo, None, -1, contrast, scale, passes).clip(0, 1), np.float32)
 
 
-def brightened(picture: Picture, *, saturation: float = 1.4, gamma: float = 0.8) -> Picture:
+def brightened(picture: FloatPixels, *, saturation: float = 1.4, gamma: float = 0.8) -> FloatPixels:
     """Lighter and more colourful: saturation s of HSV becomes 1 - (1 - s)^``saturation``, values of RGB their power ``gamma``."""
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
     hsv[..., 1] = 1 - (1 - hsv[..., 1]) ** saturation
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).clip(0, 1) ** gamma, np.float32)
 
 
-def lifted(picture: Picture, gamma: float = SHADOWS, *, radius: int = 16, most: float = 2.2) -> Picture:
+def lifted(picture: FloatPixels, gamma: float = SHADOWS, *, radius: int = 16, most: float = 2.2) -> FloatPixels:
     """Light in the shadows: lightness times the power ``gamma`` - 1 of its surroundings' own, at most ``most`` times, chroma with its root.
 
     Surroundings end at edges: a guided filter of ``radius`` pixels (He, Sun, Tang, ECCV 2010). Whites are rounded off, not cut.
@@ -71,7 +71,7 @@ def lifted(picture: Picture, gamma: float = SHADOWS, *, radius: int = 16, most: 
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
 
 
-def stepped(picture: Picture, *, steps: int = 8, share: float = 0.45, sharpness: float = 5.0) -> Picture:
+def stepped(picture: FloatPixels, *, steps: int = 8, share: float = 0.45, sharpness: float = 5.0) -> FloatPixels:
     """Lightness in soft steps (Winnemöller et al. 2006, equation 6), ``share`` of the way from the picture's own to theirs."""
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)
     light, step = lab[..., 0], 100 / steps
@@ -80,7 +80,7 @@ def stepped(picture: Picture, *, steps: int = 8, share: float = 0.45, sharpness:
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
 
 
-def lightness(picture: Picture) -> Plane:
+def lightness(picture: FloatPixels) -> Plane:
     """L of CIE Lab, in [0, 1]."""
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)[..., 0] / 100, np.float32)
 
@@ -90,7 +90,7 @@ def contrast(plane: Plane) -> Plane:
     return np.asarray(np.log1p(plane / 0.15) / np.log1p(1 / 0.15), np.float32)
 
 
-def warmth(picture: Picture) -> Plane:
+def warmth(picture: FloatPixels) -> Plane:
     """From warm, 0, to cold, 1: what tells a blue sky from sand that is as light. Lines of ink are drawn on the warm side."""
     return np.asarray(0.5 - cv2.cvtColor(picture, cv2.COLOR_RGB2LAB)[..., 1:].sum(2) / 220, np.float32)
 
@@ -153,7 +153,7 @@ def without_specks(lines: Plane, area: float = 40.0) -> Plane:
     return np.asarray(lines * cv2.dilate(kept, np.ones((3, 3), np.uint8)), np.float32)
 
 
-def faces(photo: Picture, *, smallest: int = 20) -> Plane:
+def faces(photo: FloatPixels, *, smallest: int = 20) -> Plane:
     """Where faces are, 0 to 1 with soft borders: OpenCV's cascade (Viola and Jones, CVPR 2001; Lienhart and Maydt 2002)."""
     height, width = photo.shape[:2]
     found = np.zeros((height, width), np.float32)
@@ -227,13 +227,13 @@ def blurred(plane: Plane, sigma: float) -> Plane:
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101), np.float32)
 
 
-def inked(picture: Picture, lines: Plane, strength: float = 0.9, ink: Picture | float = 0.0) -> Picture:
+def inked(picture: FloatPixels, lines: Plane, strength: float = 0.9, ink: FloatPixels | float = 0.0) -> FloatPixels:
     """The picture under lines of ``ink`` (a colour; black), ``strength`` of the way to it."""
     paper = 1 - strength * lines.clip(0, 1)[..., None]
     return np.asarray(picture * paper + ink * (1 - paper), np.float32)
 
 
-def drawn(photo: Picture, width: float = 1.0, *, shadows: float = 1.0) -> tuple[Picture, Plane]:
+def drawn(photo: FloatPixels, width: float = 1.0, *, shadows: float = 1.0) -> tuple[FloatPixels, Plane]:
     """What cartoons are made of: flat areas, lighter in the ``shadows`` (the gamma of ``lifted``), and lines of ink.
 
     Outlines come from lightness as it is and by ratios, so that dark things have them, from the flat areas themselves, so that textures
@@ -256,13 +256,13 @@ def drawn(photo: Picture, width: float = 1.0, *, shadows: float = 1.0) -> tuple[
     return light + (lifted(fine, shadows) - light) * face[..., None], lines
 
 
-def storybook(photo: Picture) -> Picture:
+def storybook(photo: FloatPixels) -> FloatPixels:
     """A picture of a children's book: soft flat areas, lighter and more colourful than the photograph, with inked outlines."""
     flat, lines = drawn(photo, shadows=SHADOWS)
     return inked(stepped(brightened(flat, saturation=1.4, gamma=0.9), steps=8, share=0.5), lines, 0.92)
 
 
-def ink_wash(photo: Picture) -> Picture:
+def ink_wash(photo: FloatPixels) -> FloatPixels:
     """A drawing in ink: black lines over four tones of a blue-grey wash on warm paper."""
     flat, lines = drawn(photo, shadows=0.55)
     tone = lightness(flat) ** 1.25 * 4
@@ -272,7 +272,7 @@ def ink_wash(photo: Picture) -> Picture:
     return inked(wash + (paper - wash) * (0.18 + 0.92 * tone).clip(0, 1)[..., None], 1.1 * lines, 0.95).astype(np.float32)
 
 
-def comic(photo: Picture) -> Picture:
+def comic(photo: FloatPixels) -> FloatPixels:
     """A page of a comic: few hard tones of strong colours, heavy ink, and what is darkest filled with black."""
     flat, lines = drawn(photo, shadows=SHADOWS)
     lab = cv2.cvtColor(stepped(brightened(flat, saturation=1.6, gamma=0.9), steps=4, share=0.92, sharpness=9), cv2.COLOR_RGB2LAB)
@@ -281,16 +281,16 @@ def comic(photo: Picture) -> Picture:
     return inked(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1) * (1 - 0.9 * black[..., None]), 1.15 * lines, 0.97)
 
 
-ABSTRACTIONS: dict[str, Callable[[Picture], Picture]] = {"storybook": storybook, "ink": ink_wash, "comic": comic}
+ABSTRACTIONS: dict[str, Callable[[FloatPixels], FloatPixels]] = {"storybook": storybook, "ink": ink_wash, "comic": comic}
 """Whole pictures by name."""
 
 
-def abstraction(photo: Picture, name: str = "storybook") -> Picture:
+def abstraction(photo: FloatPixels, name: str = "storybook") -> FloatPixels:
     """The photograph as the picture ``name``, one of ``ABSTRACTIONS``; continued over its border, and cropped again."""
     return continued(photo, ABSTRACTIONS[name])
 
 
-def continued(photo: Picture, draw: Callable[[Picture], Picture], margin: int = MARGIN) -> Picture:
+def continued(photo: FloatPixels, draw: Callable[[FloatPixels], FloatPixels], margin: int = MARGIN) -> FloatPixels:
     """``draw`` of the photograph, continued by ``margin`` pixels over its border before, and cropped after; in [0, 1]."""
     margins = [(margin, margin)] * 2 + [(0, 0)]
     wide = np.pad(photo, margins, mode="reflect" if min(photo.shape[:2]) > margin else "symmetric")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from limner.blocks import canvas
 from limner.blocks.abstraction import (
     MARGIN,
-    Picture,
+    FloatPixels,
     Plane,
     along,
     blurred,
@@ -40,12 +40,12 @@ CHROMA = (0.0, 1.2, 2.3, 3.1, 4.0, 5.1, 6.3, 7.5, 8.8, 10.4, 12.1, 14.2, 16.3, 1
 """Their chroma (distance from grey in CIE Lab), likewise."""
 
 
-def to_lab(picture: Picture) -> Picture:
+def to_lab(picture: FloatPixels) -> FloatPixels:
     """CIE Lab, L in [0, 100], of RGB."""
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB), np.float32)
 
 
-def to_rgb(lab: Picture) -> Picture:
+def to_rgb(lab: FloatPixels) -> FloatPixels:
     """RGB in [0, 1] of CIE Lab."""
     return np.asarray(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
 
@@ -66,7 +66,7 @@ class Palette:
     """2 x 3, CIE Lab: what neighbouring strokes differ in most, and second most, each by one deviation."""
 
 
-def palette(painting: Picture, count: int = 16, *, lean: float = 1.5) -> Palette:
+def palette(painting: FloatPixels, count: int = 16, *, lean: float = 1.5) -> Palette:
     """What a painting has on its palette: ``count`` colours by k-means (Lloyd 1982; seeded by Arthur and Vassilvitskii 2007), and more.
 
     Grey leans ``lean`` times as far as what is about as light in the painting does in the mean: black becomes a print's navy, white its
@@ -89,12 +89,12 @@ def palette(painting: Picture, count: int = 16, *, lean: float = 1.5) -> Palette
     return Palette(*(np.ascontiguousarray(each, np.float32) for each in found))
 
 
-def _of_size(picture: Picture, scale: float) -> Picture:
+def _of_size(picture: FloatPixels, scale: float) -> FloatPixels:
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(np.ascontiguousarray(picture), None, fx=scale, fy=scale, interpolation=how).clip(0, 1), np.float32)
 
 
-def graded(painting: Picture) -> Picture:
+def graded(painting: FloatPixels) -> FloatPixels:
     """A dull scan as lively as a good reproduction: from black to white (L of 5 to 96), a tenth of it above a chroma of 48.
 
     No more than 1.6 times the contrast and 1.8 times the chroma; what is lively stays as it is.
@@ -107,7 +107,7 @@ def graded(painting: Picture) -> Picture:
     return to_rgb(lab)
 
 
-def recoloured(photo: Picture, of: Palette, *, share: float = 0.7, softness: float = 0.55, gamma: float = 0.85) -> Picture:
+def recoloured(photo: FloatPixels, of: Palette, *, share: float = 0.7, softness: float = 0.55, gamma: float = 0.85) -> FloatPixels:
     """The photograph in the colours of a palette: each a soft mean of those that are near it; what is warm keeps much of its own hue.
 
     Lightness, its power ``gamma`` taken first, goes ``share`` of the way along a fixed curve, on which photographs in general are as light
@@ -155,7 +155,7 @@ def drawn_out(planes: NDArray[np.float32], x: Plane, y: Plane, length: int) -> N
     return along(planes, x, y, [1.0] * length, unit=True)
 
 
-def shocked(picture: Picture, *, rounds: int = 3, sigma: float = 3.0, size: float = 1.0, share: float = 0.6) -> Picture:
+def shocked(picture: FloatPixels, *, rounds: int = 3, sigma: float = 3.0, size: float = 1.0, share: float = 0.6) -> FloatPixels:
     """Areas that flow along the forms, with sharp borders: coherence-enhancing shock filter (Weickert, DAGM 2003; Kang and Lee 2008).
 
     Each round, what is dark across the flow grows darker, what is light lighter, ``share`` of the way; then a mean along the flow, which
@@ -174,7 +174,7 @@ def shocked(picture: Picture, *, rounds: int = 3, sigma: float = 3.0, size: floa
     return picture
 
 
-def flow(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> Picture:
+def flow(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
     """Paint that flows along the forms, after Vincent van Gogh: shocks, then bristles, which are the canvas drawn out along the flow.
 
     ``margin`` pixels at the top and left are beyond the photograph's border: the canvas begins after them. In faces all this is done by
@@ -200,7 +200,7 @@ def _deviation(stroke_size: float, length: int) -> NDArray[np.float32]:
     return np.asarray(drawn_out(plane, level, 0 * level, length).std((0, 1)), np.float32)
 
 
-def woodblock(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> Picture:
+def woodblock(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
     """A woodblock print, after Katsushika Hokusai: flat areas in few inks, and outlines in the darkest of them.
 
     ``stroke_size`` is a factor for the outlines' width.
@@ -211,7 +211,7 @@ def woodblock(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, mar
     return inked(picture, lines, 0.92, ink)
 
 
-def planes(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> Picture:
+def planes(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
     """Planes that break the light, after Francis Picabia and the cubists of 1913: flat areas with outlines, and over them a canvas of
     facets, each a little lighter or darker from one side to the other, and in another of the painting's colours.
 
@@ -226,16 +226,16 @@ def planes(photo: Picture, colours: Palette, *, stroke_size: float = 1.0, margin
     return inked(to_rgb(np.asarray(lab + (1 - 0.6 * face) * (ground @ lit), np.float32)), lines, 0.85, ink)
 
 
-PAINTERLY: dict[str, Callable[..., Picture]] = {"flow": flow, "woodblock": woodblock, "planes": planes}
+PAINTERLY: dict[str, Callable[..., FloatPixels]] = {"flow": flow, "woodblock": woodblock, "planes": planes}
 """Whole pictures by name."""
 
 
-def palette_for(name: str, painting: Picture) -> Palette:
+def palette_for(name: str, painting: FloatPixels) -> Palette:
     """The palette with which the picture ``name`` of ``PAINTERLY`` is painted: a print has few inks."""
     return palette(painting, 7, lean=1.2) if name == "woodblock" else palette(painting)
 
 
-def painted(photo: Picture, name: str, colours: Palette, stroke_size: float = 1.0) -> Picture:
+def painted(photo: FloatPixels, name: str, colours: Palette, stroke_size: float = 1.0) -> FloatPixels:
     """The photograph as the picture ``name``, one of ``PAINTERLY``, continued over its border, and cropped again."""
     margin = round(MARGIN * max(stroke_size, 1))
     return continued(photo, lambda wide: PAINTERLY[name](wide, colours, stroke_size=stroke_size, margin=margin), margin)

@@ -14,8 +14,6 @@ from limner.errors import LimnerError
 if TYPE_CHECKING:
     import logging
 
-    from rich.console import Console
-
 
 # Of names and titles, what a terminal would take for orders: control characters, and those that turn the direction of writing.
 _ORDERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -67,23 +65,17 @@ def prepare_streams() -> None:
         warnings.simplefilter("ignore")  # libraries', about odd files: we have a sentence of our own
 
 
-def stderr() -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 def log_to_stderr() -> None:
     import logging
 
     from rich.logging import RichHandler
 
-    from limner.training.terminal import console
+    from limner.progress import console
 
     plain: dict[str, Any] = {"show_time": True, "show_level": False, "show_path": False, "markup": False, "highlighter": None}
     logger = logging.getLogger("limner")
     logger.setLevel(logging.INFO)
-    handler = RichHandler(console=console, **plain)
+    handler = RichHandler(console=console(), **plain)
     handler.addFilter(_make_harmless)
     logger.handlers = [handler]
 

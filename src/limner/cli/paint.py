@@ -8,25 +8,25 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from limner import extras
-from limner.cli.application import application, as_defaults, call, preset, take
+from limner.cli.application import Words, application, as_defaults, call, preset, take
 from limner.cli.console import log_to_stderr, say
 
 METHOD = "gatys"
 """The one that paints where none is named."""
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     extras.need("train", "Painting")
     from limner.methods import contract
 
     app = application("limner paint")
-    words, method = take(words, "--method")
-    words, chosen = take(words, "--preset")
+    rest, method = take(words, "--method")
+    rest, chosen = take(rest, "--preset")
     module = contract.find((method or METHOD).replace("-", "_"))
     if chosen is not None:
         app.config = (as_defaults(preset(module, chosen), source=f"preset {chosen}"),)
     app.default(_command(module))
-    return call(app, words)
+    return call(app, rest)
 
 
 def _command(module: ModuleType) -> Callable[..., int]:

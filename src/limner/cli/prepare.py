@@ -6,9 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner.cli.application import NO_DEFAULT, SHORT_OUT, annotate, application, call
-from limner.cli.console import complain, say, stderr
-from limner.prepare import abstractions, edge_smoothed, squares
+from limner.cli.application import NO_DEFAULT, SHORT_OUT, Words, annotate, application, call
+from limner.cli.console import complain, say
+from limner.prepare import abstractions, edge_smoothed, resumable, squares
+from limner.progress import Bar
 
 HELP = """Make pictures ready for training, once: scaled down, cut to squares, without near-duplicates.
 
@@ -18,11 +19,11 @@ From any mix of folders, films, .tar shards and .npz files. A command that was e
 Paths = list[Path] | None
 flat = Parameter(name="*")
 app = application("limner prepare", HELP)
-for each in (squares.Options, edge_smoothed.EdgeOptions, abstractions.AbstractionOptions):
+for each in (resumable.Options, edge_smoothed.EdgeOptions, abstractions.AbstractionOptions):
     annotate(each, out=SHORT_OUT, workers=NO_DEFAULT)
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     return call(app, words)
 
 
@@ -51,7 +52,7 @@ def shards(sources: list[Path], *, options: Annotated[squares.ShardOptions, flat
 
 
 @app.command
-def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None, options: Annotated[squares.Options, flat]) -> int:
+def npz(sources: Paths = None, *, domain_a: Paths = None, domain_b: Paths = None, options: Annotated[resumable.Options, flat]) -> int:
     """Write pictures as equal squares into one compressed NumPy file, for small sets: an array `images`, or `a` and `b`.
 
     Parameters
@@ -91,27 +92,14 @@ def abstracted(sources: list[Path], *, options: Annotated[abstractions.Abstracti
     return _prepare(lambda progress: abstractions.abstractions(sources, options, progress))
 
 
-def _prepare(work: Callable[[squares.Progress], squares.Summary], of_size: str = "") -> int:
+def _prepare(work: Callable[[resumable.Progress], resumable.Summary], of_size: str = "") -> int:
     """Do it under a progress bar, and say what became of the pictures."""
-    from rich import progress
-
-    columns = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-    console = stderr()
-    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", start=False)
-
-        def tell(done: int, total: int) -> None:
-            if bar.tasks[0].started:
-                bar.update(task, completed=done)
-            else:
-                bar.reset(task, completed=done, total=total)
-
-        try:
-            summary = work(tell)
-        except KeyboardInterrupt:
-            bar.stop()
-            complain("stopped; go on with the same command.")
-            return 130
+    try:
+        with Bar("pictures") as bar:
+            summary = work(bar.show)
+    except KeyboardInterrupt:
+        complain("stopped; go on with the same command.")
+        return 130
     for sentence in summary.bad:
         complain(sentence)
     places = {name: "" if name == "images" else f" in {name}" for name in summary.written}

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner.cli.application import application, call
+from limner.cli.application import Words, application, call
 from limner.cli.console import complain, say
 from limner.style import quantize
 
 app = application("limner quantize")
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     return call(app, words)
 
 

@@ -5,16 +5,16 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from limner import progress
 from limner.batch import sheet
-from limner.cli.application import SHORT_STYLE, annotate, application, call
+from limner.cli.application import SHORT_STYLE, Words, annotate, application, call
 from limner.cli.console import complain, say
+from limner.progress import Bar
 
 app = application("limner sheet")
 annotate(sheet.Options, style=SHORT_STYLE)
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     return call(app, words)
 
 
@@ -35,7 +35,7 @@ def command(
         The sheet to write.
     """
     work = sheet.Sheet(photos, out, options)
-    with progress.bar(len(work), "paintings") as advance:
-        whole = work.write(advance, complain)
+    with Bar("paintings", len(work)) as bar:
+        whole = work.write(bar.advance, complain)
     say(str(out))
     return 0 if whole else 2

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from limner import extras, files, limits
-from limner.cli.application import application, as_defaults, call, preset, take
+from limner.cli.application import Words, application, as_defaults, call, preset, take
 from limner.cli.console import log_to_stderr, say
 from limner.errors import LimnerError
 from limner.methods import contract
@@ -21,13 +21,13 @@ recipe, or a run's config.toml) and `--preset NAME` from the method's presets; f
 """
 
 
-def run(words: list[str]) -> int:
+def run(*words: Words) -> int:
     rest, folder = take(words, "--resume")
     if folder is not None:
         if rest:
             raise LimnerError(f"--resume goes on with the run's own options: leave {' '.join(rest)} out.")
         return _resume(Path(folder))
-    return call(*_application(words))
+    return call(*_application(rest))
 
 
 def _application(words: list[str]) -> tuple[App, list[str]]:

@@ -42,7 +42,7 @@ def _from_graph(path: Path) -> dict[str, Tensor]:
         name, values = constant.name.removesuffix(".half"), torch.from_numpy(numpy_helper.to_array(constant).copy())
         if name.endswith(
             ".squares"
-        ):  # `limner.training.surgery` made a convolution paint squares of 2 x 2: the first pixel's is the old one
+        ):  # `limner.training.graph_optimization` made a convolution paint squares of 2 x 2: the first pixel's is the old one
             name, values = name.removesuffix(".squares"), values[::4]
             values = values[..., :-1, :-1] if values.ndim == 4 else values
         found[name] = values.contiguous()

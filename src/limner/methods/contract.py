@@ -171,7 +171,7 @@ class Method(Protocol):
         """Learn. What becomes the style file comes from ``run.average``."""
 
 
-class Painter(Protocol):
+class PaintingMethod(Protocol):
     """What a module that paints single pictures offers."""
 
     Config: type
@@ -242,7 +242,7 @@ def lacks(module: ModuleType) -> Iterator[str]:
             yield f"the option {name}, {why}: add it to Config"
     for function in ("build", "train") if trains else ("stylize",):
         if not callable(getattr(module, function, None)):
-            yield f"the function {function}: see Method and Painter in limner/methods/contract.py"
+            yield f"the function {function}: see Method and PaintingMethod in limner/methods/contract.py"
 
 
 TRAINING_OPTIONS = {

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
-from limner import limits
+from limner import journal, limits
 from limner.errors import LimnerError
 from limner.files import exists, replacing
 from limner.pictures import encoding, formats, icc, manifest
@@ -393,7 +393,7 @@ def _is_run(folders: list[str], files: list[str]) -> bool:
 def _paintings(folder: Path, *, beside: bool) -> set[Path]:
     """The paintings that the manifest of a folder lists; with `beside`, those whose photographs lie in the same folder."""
     try:
-        entries = manifest.parse(limits.read(folder / manifest.NAME, limits.TABLE).decode("ascii", "replace"), manifest.NAME)
+        entries = manifest.parse(journal.read(folder / manifest.NAME), manifest.NAME)
     except (LimnerError, OSError):  # told where it matters: when something is to be painted there
         return set()
     return {folder / entry.target for entry in entries.values() if not beside or exists(folder / entry.source)}

@@ -1,17 +1,15 @@
 """The manifest: what in an output folder was made from what, with which style and options. One JSON line for each finished painting."""
 
-import errno
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from threading import Lock
 from typing import Any, Protocol, TypeVar
 
-from limner import limits
+from limner import journal
 from limner.errors import LimnerError, require
+from limner.journal import Journal
 from limner.version import __version__
 
 NAME = "limner-manifest.jsonl"
@@ -44,7 +42,7 @@ class Entry:
     """The version that painted it."""
 
     def line(self) -> str:
-        return json.dumps(asdict(self)) + "\n"  # in ASCII: names that are no Unicode come back as they were
+        return journal.line(asdict(self))
 
     def differences(self, new: "Entry", defaults: Mapping[str, Any]) -> list[str]:
         """In what ``new`` would be made in another way. An option that an older version did not have counts as ``defaults`` says."""
@@ -54,11 +52,11 @@ class Entry:
         return found if self.weights == new.weights else ["other weights of the style", *found]
 
 
-def parse(text: str, name: str) -> dict[str, Entry]:
+def parse(lines: Iterable[bytes], name: str) -> dict[str, Entry]:
     """Entries by target; of several for one the last counts. Raises ``LimnerError``, beginning with ``name``, for what is no manifest."""
     entries = {}
     known = {f.name for f in fields(Entry)}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         try:
             table = json.loads(line)
             entry = Entry(**{key: value for key, value in table.items() if key in known})
@@ -76,7 +74,7 @@ def _is_sound(entry: Entry) -> bool:
     return all(isinstance(text, str) for text in texts) and numbers and isinstance(entry.options, dict)
 
 
-class Record(Protocol):
+class AnyManifest(Protocol):
     """What a batch needs of a manifest, wherever it lies."""
 
     entries: dict[str, Entry]
@@ -102,33 +100,27 @@ class Manifest:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             require(not self.path.exists() or self.path.is_file(), f"{self.path} is no ordinary file: name another `out`.")
-            self._file = self.path.open("a+b", buffering=0)  # what does not fit onto the disk is told at once, and not once more at the end
+            self._journal = Journal(self.path)
         except OSError as error:
             raise self._unwritable(error) from error
         from filelock import FileLock  # which loads asyncio: not where pictures are only read
 
-        self._lock = Lock()
         self._held = FileLock(folder / LOCK)
         try:
             self._hold(folder, tell)
-            self.entries = parse(self._whole_lines().decode("ascii", "replace"), str(self.path))
+            self.entries = parse(self._journal.lines(), str(self.path))
         except BaseException:
             self._let_go()
-            self._file.close()
+            self._journal.close()
             raise
 
     def add(self, entry: Entry) -> None:
-        """Put an entry on record, in one write. Where a program is killed in the middle of it, the torn line is dropped by the next."""
-        line = entry.line().encode("ascii")
-        with self._lock:
-            try:
-                written = self._file.write(line)
-                if written < len(line):  # the disk is full: leave no half of a line before the next
-                    self._file.truncate(self._file.seek(0, os.SEEK_END) - written)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError as error:
-                raise self._unwritable(error) from error
-            self.entries[entry.target] = entry
+        """Put an entry on record."""
+        try:
+            self._journal.append(asdict(entry))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        self.entries[entry.target] = entry
 
     def close(self) -> None:
         self._let_go()
@@ -137,7 +129,7 @@ class Manifest:
                 self.path.unlink(missing_ok=True)
                 if self._new_folder and not any(self.path.parent.iterdir()):
                     self.path.parent.rmdir()
-        self._file.close()
+        self._journal.close()
 
     def _hold(self, folder: Path, tell: Callable[[str], None]) -> None:
         from filelock import Timeout
@@ -154,17 +146,6 @@ class Manifest:
             if self._held.is_locked:
                 Path(self._held.lock_file).unlink(missing_ok=True)
         self._held.release()
-
-    def _whole_lines(self) -> bytes:
-        """What is there; the torn line of a program that was killed is cut off."""
-        size = self._file.seek(0, os.SEEK_END)
-        require(size <= limits.TABLE, f"{self.path} has {size:,} bytes, more than a manifest has: name another `out`.")
-        self._file.seek(0)
-        data = b"".join(iter(lambda: self._file.read(1 << 22), b""))
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            self._file.truncate(len(whole))
-        return whole
 
     def _unwritable(self, error: OSError) -> LimnerError:
         reason = error.strerror or error

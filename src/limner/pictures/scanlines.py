@@ -26,7 +26,7 @@ Pixels = image.Pixels
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class RowPicture:
     """An upright sRGB picture, to be had row by row."""
 
     height: int
@@ -52,7 +52,7 @@ def size_in_rows(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> t
 
 
 @contextmanager
-def reading(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> Iterator[Source]:
+def reading(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> Iterator[RowPicture]:
     """Open a picture. Raises LimnerError for whatever is wrong with the file."""
     if path.is_file():
         with path.open("rb") as file:
@@ -65,12 +65,12 @@ def reading(path: Path, *, max_pixels: int = image.DEFAULT_MAX_PIXELS) -> Iterat
     yield of(picture)
 
 
-def of(picture: image.Picture) -> Source:
+def of(picture: image.Picture) -> RowPicture:
     height, width = picture.pixels.shape[:2]
-    return Source(height, width, picture.pixels.dtype, picture.metadata, lambda start, stop: picture.pixels[start:stop], picture)
+    return RowPicture(height, width, picture.pixels.dtype, picture.metadata, lambda start, stop: picture.pixels[start:stop], picture)
 
 
-def _tiff(file: IO[bytes], name: str, max_pixels: int) -> Source | None:
+def _tiff(file: IO[bytes], name: str, max_pixels: int) -> RowPicture | None:
     """None for what must be read whole."""
     if formats.told_by(file, name) != "TIFF":
         return None
@@ -94,7 +94,7 @@ def _tiff(file: IO[bytes], name: str, max_pixels: int) -> Source | None:
             return np.ascontiguousarray(icc.to_srgb(_colour(page, samples), metadata.icc)[0])
 
     lost = (*metadata.lost, *([formats.only_first(which.pages, "pages")] if which.pages > 1 else []))
-    return Source(page.imagelength, page.imagewidth, first.dtype, replace(metadata, icc=profile, lost=lost), rows)
+    return RowPicture(page.imagelength, page.imagewidth, first.dtype, replace(metadata, icc=profile, lost=lost), rows)
 
 
 def _colour(page: Any, samples: NDArray[Any]) -> NDArray[Any]:
@@ -130,7 +130,7 @@ def _stored_rows(page: Any, file: IO[bytes], start: int, stop: int) -> NDArray[A
 
 
 @contextmanager
-def writing(path: Path, source: Source, *, strip: bool = False, quality: int = 95) -> Iterator[Callable[[Pixels], None]]:
+def writing(path: Path, source: RowPicture, *, strip: bool = False, quality: int = 95) -> Iterator[Callable[[Pixels], None]]:
     """A place for rows, uint8 or uint16 HWC sRGB, from top to bottom; the file appears at the end, whole or not at all."""
     metadata = Metadata() if strip else source.metadata
     kind = image.WRITABLE.get(path.suffix.lower())
@@ -145,7 +145,7 @@ def writing(path: Path, source: Source, *, strip: bool = False, quality: int = 9
 
 
 @contextmanager
-def _in_memory(path: Path, source: Source, strip: bool, quality: int) -> Iterator[Callable[[Pixels], None]]:
+def _in_memory(path: Path, source: RowPicture, strip: bool, quality: int) -> Iterator[Callable[[Pixels], None]]:
     whole = np.empty((source.height, source.width, 3), source.dtype)
     done = 0
 
@@ -160,7 +160,7 @@ def _in_memory(path: Path, source: Source, strip: bool, quality: int) -> Iterato
 
 
 @contextmanager
-def _tiff_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Callable[[Pixels], None]]:
+def _tiff_rows(path: Path, source: RowPicture, metadata: Metadata) -> Iterator[Callable[[Pixels], None]]:
     """Strips go into a file of their own first: a reader wants to know how long they are before they come."""
     rows = encoding.tiff_strip_rows(np.empty((source.width, 3), source.dtype))
     lengths, left = [], np.empty((0, source.width, 3), source.dtype)
@@ -186,7 +186,7 @@ def _tiff_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Calla
 
 
 @contextmanager
-def _png_rows(path: Path, source: Source, metadata: Metadata) -> Iterator[Callable[[Pixels], None]]:
+def _png_rows(path: Path, source: RowPicture, metadata: Metadata) -> Iterator[Callable[[Pixels], None]]:
     """Each row as its difference from the one above (filter 2, "Up")."""
     packer, before = zlib.compressobj(3), np.zeros((1, source.width * 3 * source.dtype.itemsize), np.uint8)
     with path.open("wb") as file:

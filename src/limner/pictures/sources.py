@@ -76,7 +76,7 @@ def open_source(path: Path, *, domain: str = "", every: float = 1.0) -> Source:
         logger.warning("left out of %s, not known as pictures: %s", path, image.told_left_out(left_out))
     for pictures, files in groupby(found, key=lambda file: file.suffix.lower() in image.SUFFIXES):
         if pictures:
-            parts.append(Pictures(path, list(files)))
+            parts.append(PictureFiles(path, list(files)))
             continue
         for file in files:
             try:
@@ -93,7 +93,7 @@ def _open_file(path: Path, name: str, domain: str, every: float) -> Source:
     if not path.exists():
         raise LimnerError(f"{path} does not exist: check the name and the folder.")
     if suffix in image.SUFFIXES:
-        return Pictures(path.parent, [path])
+        return PictureFiles(path.parent, [path])
     with formats.decoding(str(path)):
         limits.open_file(path).close()  # no pipe, which would be waited for
     if suffix in FILMS:
@@ -105,7 +105,7 @@ def _open_file(path: Path, name: str, domain: str, every: float) -> Source:
     raise LimnerError(f"{path} holds no pictures that Limner knows: give a folder, a picture, a film, a .tar (not compressed) or a .npz.")
 
 
-class Pictures:
+class PictureFiles:
     """Picture files of one folder."""
 
     kind = "folder"

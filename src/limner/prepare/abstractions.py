@@ -16,7 +16,7 @@ import numpy as np
 
 from limner.errors import require
 from limner.pictures import image
-from limner.prepare import squares
+from limner.prepare import resumable
 from limner.prepare.copies import copies
 
 
@@ -42,13 +42,13 @@ class AbstractionOptions:
 
 
 def abstractions(
-    sources: Sequence[Path], options: AbstractionOptions, progress: squares.Progress = lambda done, total: None
-) -> squares.Summary:
+    sources: Sequence[Path], options: AbstractionOptions, progress: resumable.Progress = lambda done, total: None
+) -> resumable.Summary:
     """Write the abstraction of each photograph of `sources`, reduced to `options.size`, as a PNG file of its name into `options.out`.
 
     Beside it appears `<out>-sheet.jpg`: a few photographs and their abstractions. Raises LimnerError where none can be used.
     """
-    sizes = squares.Options(options.out, size=options.size, crops=0, distance=-1, workers=options.workers)
+    sizes = resumable.Options(options.out, size=options.size, crops=0, distance=-1, workers=options.workers)
     about: dict[str, Any] = {"abstraction": options.abstraction, "size": options.size}
 
     from limner.blocks import abstraction, painterly  # OpenCV, which comes with the extra `train`

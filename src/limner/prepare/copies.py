@@ -15,8 +15,8 @@ from PIL import Image
 from limner.errors import LimnerError, require
 from limner.pictures import image
 from limner.pictures.sources import Source
-from limner.prepare import parts, squares
-from limner.prepare.parts import Manifest
+from limner.prepare import parts, resumable
+from limner.prepare.parts import PreparedParts
 from limner.prepare.pictures import cut
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -29,35 +29,35 @@ SHOWN_HEIGHT = 320
 def copies(
     kind: str,
     sources: Sequence[Path],
-    options: squares.Options,
+    options: resumable.Options,
     about: Mapping[str, Any],
     alter: Callable[[Pixels], Pixels],
     row: Callable[[Pixels], list[Pixels]],
-    progress: squares.Progress,
+    progress: resumable.Progress,
     *,
     named: bool = False,
-) -> squares.Summary:
+) -> resumable.Summary:
     """Write `alter` of each picture, uint8 HWC RGB, into the folder `options.out`, and `<out>-sheet.jpg` with a `row` of each of a few.
 
     `about` is what a run that goes on must have in common with its beginning. Files are numbered, or `named` as in their source. Raises
     LimnerError where no picture can be used.
     """
     require(bool(sources), "Nothing to prepare was named: give folders, pictures, films, .tar shards or .npz files.")
-    sets = squares._open_sets({"images": sources}, options)
-    header = {name: value for name, value in squares._header(kind, sets, options).items() if name in ("prepare", "sources", "pictures")}
+    sets = resumable.open_sets({"images": sources}, options)
+    header = {name: value for name, value in resumable.header_of(kind, sets, options).items() if name in ("prepare", "sources", "pictures")}
 
     def encode(photo: Image.Image, size: int) -> bytes:
         return image.encode(image.Picture(alter(np.asarray(photo))), ".png")  # what is not altered stays exactly as it is
 
     open_part = partial(parts.files, options.out, suffix=".png")
-    writer = squares._Writer(open_part, lambda part: part.read >= squares.PART, encode, named)
-    with closing(Manifest(options.out, {**header, **about})) as manifest:
-        summary = squares._run(sets, options, manifest, progress, writer)
+    writer = resumable.Writer(open_part, lambda part: part.read >= resumable.PART, encode, named)
+    with closing(PreparedParts(options.out, {**header, **about})) as prepared:
+        summary = resumable.prepare(sets, options, prepared, progress, writer)
     _write_sheet(sets["images"], options, row)
     return summary
 
 
-def _write_sheet(sources: list[Source], options: squares.Options, row: Callable[[Pixels], list[Pixels]]) -> None:
+def _write_sheet(sources: list[Source], options: resumable.Options, row: Callable[[Pixels], list[Pixels]]) -> None:
     """Not in the folder, where it would be taken for one more picture."""
     places = [(source, n) for source in sources for n in range(len(source))]
     rows = []

@@ -13,7 +13,7 @@ import numpy as np
 
 from limner.blocks.edge_smoothing import Blur, Mask, Pixels, edge_smoothed
 from limner.errors import require
-from limner.prepare import squares
+from limner.prepare import resumable
 from limner.prepare.copies import copies
 
 
@@ -45,13 +45,13 @@ class EdgeOptions:
             require(value >= 1 and value % 2 == 1, f"`{name}` must be odd and at least 1, not {value}.")
 
 
-def edges(sources: Sequence[Path], options: EdgeOptions, progress: squares.Progress = lambda done, total: None) -> squares.Summary:
+def edges(sources: Sequence[Path], options: EdgeOptions, progress: resumable.Progress = lambda done, total: None) -> resumable.Summary:
     """Write edge-smoothed copies of the pictures of `sources` as PNG files into the folder `options.out`, all of them, at their own size.
 
     Beside it appears `<out>-sheet.jpg`: a few cartoons, their copies, and where they differ. Raises LimnerError where none can be used.
     """
     about = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
-    whole = squares.Options(options.out, size=1 << 30, crops=0, every=options.every, distance=-1, workers=options.workers)
+    whole = resumable.Options(options.out, size=1 << 30, crops=0, every=options.every, distance=-1, workers=options.workers)
     return copies(
         "edges", sources, whole, about, lambda pixels: smoothed(pixels, options)[0], lambda pixels: _row(pixels, options), progress
     )

@@ -1,4 +1,4 @@
-"""What is written part by part: files, tar shards, pieces of an .npz; and the manifest, which knows the parts that are whole."""
+"""What is written part by part: files, tar shards, pieces of an .npz; and the record of those, which knows the parts that are whole."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from limner import files as disk
-from limner import limits
+from limner import journal
 from limner.errors import LimnerError, require
 from limner.files import replacing
+from limner.journal import Journal
 
-MANIFEST = "prepared.jsonl"
+NAME = "prepared.jsonl"
 """First line: what was asked for. Then one line for each part: which pictures were taken, which were not, and why."""
 
 Add: TypeAlias = Callable[[str, bytes], None]
@@ -33,7 +34,7 @@ OpenPart: TypeAlias = Callable[[str, int], AbstractContextManager[Add]]
 
 @dataclass
 class Part:
-    """One line of the manifest: what became of the pictures that were read for it."""
+    """One line of the record: what became of the pictures that were read for it."""
 
     array: str
     read: int = 0
@@ -126,14 +127,14 @@ def _trash(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.done")
 
 
-class Manifest:
+class PreparedParts:
     """What was asked for, and the parts that are whole. Begins a new one, or reads the one of a run that was ended.
 
     Raises LimnerError where that one was asked for something else, or the folder holds something else.
     """
 
     def __init__(self, folder: Path, header: dict[str, Any]) -> None:
-        self.path = folder / MANIFEST
+        self.path = folder / NAME
         self.parts: list[Part] = []
         foreign = f"{folder} is there already, and not by `limner prepare`: name another `out`."
         require(not folder.exists() or folder.is_dir(), foreign)
@@ -148,7 +149,8 @@ class Manifest:
                 self._read(header)
             else:
                 require(all(file.suffix == ".tmp" for file in folder.iterdir()), foreign)
-                self._write([header])
+                with replacing(self.path) as beside:
+                    beside.write_text(journal.line(header), encoding="ascii")
             for left in folder.rglob(".*.tmp"):  # by a run that was killed
                 left.unlink()
             self._held = held.pop_all()
@@ -159,8 +161,8 @@ class Manifest:
 
     def _read(self, header: dict[str, Any]) -> None:
         try:
-            *lines, cut = limits.read_text(self.path).split("\n")
-            begun, *parts = map(json.loads, lines)
+            with Journal(self.path) as file:
+                begun, *parts = map(json.loads, file.lines())
             self.parts = [_sound(Part(**part)) for part in parts]
             other = [name for name in {**begun, **header} if begun.get(name) != header.get(name)]
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -169,17 +171,11 @@ class Manifest:
             raise LimnerError(
                 f"{self.path.parent} was begun with other {', '.join(other)}: repeat what was asked then, or name another `out`."
             )
-        if cut:  # the line that was being written when the run was killed
-            self._write([header, *map(asdict, self.parts)])
-
-    def _write(self, lines: list[dict[str, Any]]) -> None:
-        with replacing(self.path) as beside:
-            beside.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def append(self, part: Part) -> None:
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(part)) + "\n")
+            with Journal(self.path) as file:
+                file.append(asdict(part))
         except OSError as error:
             raise LimnerError(f"{self.path} cannot be written ({error.strerror}): make room, and give the same command again.") from error
         self.parts.append(part)

@@ -1,60 +1,22 @@
-"""Pictures made ready for training: scaled down, cut to squares, without near-duplicates; as files, tar shards or one .npz.
-
-What comes out depends on the sources and the options alone, to the byte. It is written part by part; a line in the manifest says that
-a part is whole, so a run that was ended at any moment, and started again, goes on after the last whole part and ends with the same bytes.
-"""
+"""Pictures made ready for training: scaled down, cut to squares, without near-duplicates; as files, tar shards or one .npz."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
 
-import numpy as np
-from PIL import Image
-
-from limner.errors import LimnerError, require
-from limner.parallel import in_order
-from limner.pictures.duplicates import Hashes, difference_hash
-from limner.pictures.sources import Source, open_source, without_suffix
+from limner.errors import require
 from limner.prepare import parts
-from limner.prepare.parts import Manifest, Part
-from limner.prepare.pictures import cut, jpeg, raw_square
-
-PART = 64
-"""Pictures read between two lines of the manifest: what a run that is ended has to do again. A shard is a part of its own."""
-
+from limner.prepare.parts import Part, PreparedParts
+from limner.prepare.pictures import jpeg, raw_square
+from limner.prepare.resumable import PART, Options, Progress, Summary, Writer, header_of, open_sets, prepare
 
 TOLD = 50
 """Pictures that could not be used, as an .npz file remembers them."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of all of ``limner prepare``."""
-
-    out: Path
-    """Where to write: a new folder, or with npz a new file. The same command again goes on with a run that was ended."""
-    size: int = 256
-    """Short side, in pixels, that pictures are scaled down to; they are never scaled up."""
-    crops: int = 1
-    """Squares to cut from each picture: 1 is its middle, more are of random size and place, 0 keeps the whole picture (not for npz)."""
-    every: float = 1.0
-    """Seconds between two frames that are taken from a film."""
-    distance: int = 6
-    """Drop a picture whose 64-bit difference hash differs in at most so many bits from one already taken; -1 keeps all."""
-    seed: int = 0
-    """Another seed cuts other squares, where there are several of a picture."""
-    workers: int | None = None
-    """Threads that read pictures; by default one for each core. The result does not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +33,6 @@ class ShardOptions(CropOptions):
 
     per_shard: int = 1000
     """Pictures in each shard."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What became of the pictures."""
-
-    out: Path
-    written: Mapping[str, int]
-    """Pictures written, of each domain; of `images` where there is but one."""
-    near: int
-    """Near-duplicates that were dropped."""
-    bad: tuple[str, ...]
-    """A sentence for each picture that could not be used."""
-
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with (pictures done, pictures in all)."""
 
 
 def crops(sources: Sequence[Path], options: CropOptions, progress: Progress = lambda done, total: None) -> Summary:
@@ -107,9 +52,9 @@ def _files(
 ) -> Summary:
     require(1 <= options.quality <= 100, f"A `quality` of {options.quality} is not possible: give a number from 1 to 100.")
     require(bool(sources), "Nothing to prepare was named: give folders, pictures, films, .tar shards or .npz files.")
-    sets = _open_sets({"images": sources}, options)
-    with closing(Manifest(options.out, _header(kind, sets, options))) as manifest:
-        return _run(sets, options, manifest, progress, _Writer(open_part, is_full, partial(jpeg, quality=options.quality)))
+    sets = open_sets({"images": sources}, options)
+    with closing(PreparedParts(options.out, header_of(kind, sets, options))) as prepared:
+        return prepare(sets, options, prepared, progress, Writer(open_part, is_full, partial(jpeg, quality=options.quality)))
 
 
 def npz(
@@ -128,145 +73,17 @@ def npz(
     require(out.suffix.lower() == ".npz", f"{out} is no name for a NumPy file: let it end in .npz.")
     require(options.crops >= 1, "A `crops` of 0 is not possible with npz, whose pictures are all squares: use crops or shards.")
     require(bool(domain_a) == bool(domain_b) and two != bool(sources), "Give either pictures, or both `domain_a` and `domain_b`.")
-    sets = _open_sets({"a": domain_a, "b": domain_b} if two else {"images": sources}, options)
+    sets = open_sets({"a": domain_a, "b": domain_b} if two else {"images": sources}, options)
     folder = out.with_name(out.name + ".parts")
-    header = _header("npz", sets, options)
+    header = header_of("npz", sets, options)
     if out.exists() and not folder.exists():
         about = parts.told_by(out, folder)
         require(about.get("header") == json.loads(json.dumps(header)), f"{out} is there already: delete it, or name another `out`.")
         return Summary(out, about["written"], about["near"], tuple(about["bad"]))
-    with closing(Manifest(folder, header)) as manifest:
-        summary = _run(sets, options, manifest, progress, _Writer(partial(parts.piece, folder), lambda part: part.read >= PART, raw_square))
+    with closing(PreparedParts(folder, header)) as prepared:
+        summary = prepare(
+            sets, options, prepared, progress, Writer(partial(parts.piece, folder), lambda part: part.read >= PART, raw_square)
+        )
         told = {"written": dict(summary.written), "near": summary.near, "bad": summary.bad[:TOLD]}
         parts.join(out, folder, summary.written, options.size, {"header": header, **told})
     return summary
-
-
-# ------------------------------------------------------------------------------------------------------------- the run
-
-
-@dataclass(frozen=True)
-class _Writer:
-    """How one kind of output is written."""
-
-    open_part: parts.OpenPart
-    is_full: Callable[[Part], bool]
-    encode: Callable[[Image.Image, int], bytes]
-    """(RGB picture, --size) -> bytes. Raises LimnerError, which names no file, where the picture does not suit."""
-    named: bool = False
-    """Whether outputs bear the names of their pictures, or are numbered."""
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A picture that was read: its hash and its encoded crops, or the sentence that says why not."""
-
-    name: str
-    key: str
-    hash: int = 0
-    files: tuple[bytes, ...] = ()
-    error: str = ""
-
-
-_Item: TypeAlias = tuple[int, tuple[Source, int]]
-"""(place among all pictures of the set, (source, number in it))."""
-
-
-def _run(sets: dict[str, list[Source]], options: Options, manifest: Manifest, progress: Progress, writer: _Writer) -> Summary:
-    """Read what the manifest does not list yet, and write it part by part."""
-    counts = {name: sum(map(len, sources)) for name, sources in sets.items()}
-    done = sum(part.read for part in manifest.parts)
-    progress(done, sum(counts.values()))
-    for name, sources in sets.items():
-        whole = [part for part in manifest.parts if part.array == name]
-        start = sum(part.read for part in whole)
-        hashes = Hashes(counts[name], options.distance, [int(hash, 16) for part in whole for _, hash in part.taken.values()])
-        todo = islice(enumerate((source, n) for source in sources for n in range(len(source))), start, None)
-        with closing(_in_order(partial(_work, options=options, writer=writer), todo, options.workers)) as results:
-            while start < counts[name]:
-                part = Part(name)
-                with writer.open_part(name, len(whole)) as add:
-                    for result in results:
-                        _record(result, part, hashes, add)
-                        done += 1
-                        progress(done, sum(counts.values()))
-                        if writer.is_full(part):
-                            break
-                manifest.append(part)
-                whole.append(part)
-                start += part.read
-    written = {name: sum(part.written for part in manifest.parts if part.array == name) for name in sets}
-    bad = tuple(dict.fromkeys(sentence for part in manifest.parts for sentence in part.bad))
-    for name in sets:
-        if not written[name]:
-            manifest.forget()
-            first = next(sentence for part in manifest.parts if part.array == name for sentence in part.bad)
-            of = f" for {name}" if len(sets) > 1 else ""
-            raise LimnerError(f"None of the {counts[name]} pictures{of} could be used; the first: {first}")
-    return Summary(options.out, written, sum(len(part.near) for part in manifest.parts), bad)
-
-
-def _record(result: _Result, part: Part, hashes: Hashes, add: parts.Add) -> None:
-    part.read += 1
-    if result.error:
-        part.bad.append(result.error)
-    elif not hashes.take(result.hash):
-        part.near.append(result.key)
-    else:
-        part.taken[result.name] = [result.key, f"{result.hash:016x}"]
-        for k, data in enumerate(result.files):
-            add(result.name if len(result.files) == 1 else f"{result.name}-{k}", data)
-        part.written += len(result.files)
-
-
-def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item], workers: int | None) -> Generator[_Result, None, None]:
-    """`work` over all items in threads, of which the results do not depend."""
-    threads = workers or os.cpu_count() or 1
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield from in_order(pool, work, ((item,) for item in items), ahead=2 * threads)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _work(item: _Item, options: Options, writer: _Writer) -> _Result:
-    place, (source, n) = item
-    key = Path(source.path.name, source.key(n)).as_posix() if source.kind == "folder" else source.key(n)
-    result = _Result(without_suffix(source.key(n)) if writer.named else f"{place:07d}", key)
-    try:
-        photo = Image.fromarray(source[n])
-    except LimnerError as error:
-        return replace(result, error=str(error))
-    squares = cut(photo, options.size, options.crops, np.random.default_rng((options.seed, place)))
-    try:
-        return replace(result, hash=difference_hash(photo), files=tuple(writer.encode(square, options.size) for square in squares))
-    except LimnerError as error:
-        return replace(result, error=f"{key} cannot be used: {error}")
-
-
-def _open_sets(paths: Mapping[str, Sequence[Path]], options: Options) -> dict[str, list[Source]]:
-    require(options.size >= 1, f"A `size` of {options.size} is not possible: give a number of pixels.")
-    require(options.crops >= 0, f"A `crops` of {options.crops} is not possible: give a number of squares.")
-    require(-1 <= options.distance <= 64, f"A `distance` of {options.distance} is not possible: give a number of bits up to 64, or -1.")
-    require(options.seed >= 0, f"A `seed` of {options.seed} is not possible: give 0 or a number above.")
-    require(options.workers is None or options.workers >= 1, f"A `workers` of {options.workers} is not possible: give a number of threads.")
-    out = options.out.resolve()
-    for path in (path for named in paths.values() for path in named):
-        if path.is_dir() and path.resolve() in (out, *out.parents):
-            raise LimnerError(f"{options.out} is in {path}, where it would be taken for more pictures: name an `out` outside.")
-    return {
-        name: [open_source(path, domain="" if name == "images" else name, every=options.every) for path in named]
-        for name, named in paths.items()
-    }
-
-
-def _header(kind: str, sets: Mapping[str, list[Source]], options: Options) -> dict[str, Any]:
-    """What decides about the result, and so must be the same where a run goes on."""
-    listing = hashlib.sha256()
-    for sources in sets.values():
-        for source in sources:
-            for n in range(len(source)):
-                listing.update(source.key(n).encode("utf-8", "surrogateescape") + b"\n")
-    asked = {name: value for name, value in asdict(options).items() if name not in ("out", "workers")}
-    names = {name: [source.path.resolve().name for source in sources] for name, sources in sets.items()}
-    return {"prepare": kind, **asked, "sources": names, "pictures": listing.hexdigest()}

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner.pictures import image
-from limner.pictures.scanlines import Source, of
+from limner.pictures.scanlines import RowPicture, of
 from limner.style.blend import LUMA
 
 Array = NDArray[np.float32]
@@ -53,7 +53,7 @@ FILES = 4
 """How much longer it takes with a photograph that is read from a file and a painting that is written into one, about."""
 
 
-def reduced(source: Source, size: tuple[int, int]) -> Pixels:
+def reduced(source: RowPicture, size: tuple[int, int]) -> Pixels:
     """The picture at ``size`` (height, width), no larger than its own: uint8 or uint16 HWC RGB. It is read once, in bands.
 
     Means of squares first, then Lanczos with at least three pixels for one: as good as Lanczos alone, and much faster.
@@ -77,7 +77,7 @@ def _means(pixels: Pixels, square: int) -> Pixels:
     return (np.dstack(planes) + np.float32(0.5)).astype(np.uint16)
 
 
-def enlarged(painted: Pixels, small: Pixels, source: Source) -> Generator[Pixels, None, None]:
+def enlarged(painted: Pixels, small: Pixels, source: RowPicture) -> Generator[Pixels, None, None]:
     """``painted`` at the size of ``source``, the photograph of which ``small`` is the reduced form that was painted.
 
     From top to bottom, some rows at a time: uint8 or uint16 HWC RGB, as all the pictures here.

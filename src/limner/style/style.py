@@ -216,7 +216,7 @@ class Style:
         return True
 
     def bands(
-        self, source: scanlines.Source, working_size: WorkingSize | None = None, tell: Callable[[float], None] = lambda _: None
+        self, source: scanlines.RowPicture, working_size: WorkingSize | None = None, tell: Callable[[float], None] = lambda _: None
     ) -> Generator[Pixels, None, None]:
         """The stylized picture from top to bottom, some rows at a time, in the picture's own depth; memory does not grow with its size.
 
@@ -224,7 +224,7 @@ class Style:
         """
         return self._bands(source, self._size(source.height, source.width, working_size), tell)
 
-    def _bands(self, source: scanlines.Source, size: tuple[int, int], tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+    def _bands(self, source: scanlines.RowPicture, size: tuple[int, int], tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         if size == (source.height, source.width):
             yield from self._network_bands(source, tell)
             return
@@ -235,7 +235,7 @@ class Style:
             done += len(band)
             tell(0.5 + done / source.height / 2)
 
-    def _network_bands(self, source: scanlines.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+    def _network_bands(self, source: scanlines.RowPicture, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         height = source.height
         with closing(self._network_bands_of(self._with_reference(source), tell)) as painted:
             for band in painted:
@@ -251,7 +251,7 @@ class Style:
             self._sees_whole = graph.sees_whole(memoryview(self.path.read_bytes()))
         return tone.rows_wanted(sample, height) if self._sees_whole else 0
 
-    def _with_reference(self, source: scanlines.Source) -> scanlines.Source:
+    def _with_reference(self, source: scanlines.RowPicture) -> scanlines.RowPicture:
         """A picture with a tone reference below it, where it needs one."""
         tops = np.linspace(0, max(source.height - 8, 0), min(64, source.height)).astype(int)
         sample = np.concatenate([source.rows(int(top), min(int(top) + 8, source.height)) for top in tops])
@@ -266,7 +266,7 @@ class Style:
 
         return replace(source, height=source.height + len(more), rows=get, picture=None)
 
-    def _network_bands_of(self, source: scanlines.Source, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
+    def _network_bands_of(self, source: scanlines.RowPicture, tell: Callable[[float], None]) -> Generator[Pixels, None, None]:
         photo, frame = lambda start, stop: image.to_float(source.rows(start, stop)), self._frame(source.height, source.width)
         limits.painting(
             banding.memory(self._cut(), frame),

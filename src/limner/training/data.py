@@ -27,7 +27,7 @@ AHEAD = 4
 MEMORY_SHARE = 0.2
 
 
-class Store:
+class PictureCache:
     """Pictures of a source by number, uint8 CHW RGB, scaled down to ``short_side`` where they are larger. Safe for many threads.
 
     They stay in memory, on ``device``, until ``budget`` bytes are taken; the rest is decoded anew each time, to the same values.
@@ -80,13 +80,13 @@ class Store:
         return picture
 
 
-class Partners(Store):
-    """Partners of another store's pictures, under their numbers: pictures of the same name, suffix aside, and of the same size.
+class Partners(PictureCache):
+    """Partners of another cache's pictures, under their numbers: pictures of the same name, suffix aside, and of the same size.
 
     Raises ``LimnerError`` where a picture that can be read has none, or two.
     """
 
-    def __init__(self, source: Source, of: Store, numbers: list[int], *, budget: int) -> None:
+    def __init__(self, source: Source, of: PictureCache, numbers: list[int], *, budget: int) -> None:
         """``numbers`` are those of the pictures that need a partner."""
         super().__init__(source, short_side=of.short_side, budget=budget, device=of.device)
         self.of = of
@@ -116,22 +116,22 @@ class Partners(Store):
 
 
 class Shown:
-    """Which of a store's pictures a stream shows: those that can be read, as can their partners, and that are no copies of held-out ones.
+    """Which of a cache's pictures a stream shows: those that can be read, as can their partners, and that are no copies of held-out ones.
 
     Each is looked at when it is read for the first time: to look at all of them before the first step would take as long as an epoch.
     """
 
-    def __init__(self, store: Store) -> None:
-        self.stores = [store]
+    def __init__(self, cache: PictureCache) -> None:
+        self.caches = [cache]
         self._held: dict[int, str] = {}
 
-    def keep_apart(self, store: Store, numbers: list[int]) -> None:
+    def keep_apart(self, cache: PictureCache, numbers: list[int]) -> None:
         """From now on show no copies of these pictures, which were read before."""
-        self._held = {store.hashes[n]: store.source.key(n) for n in numbers if n in store.hashes}
+        self._held = {cache.hashes[n]: cache.source.key(n) for n in numbers if n in cache.hashes}
 
     def __contains__(self, n: int) -> bool:
-        own = self.stores[0]
-        if n in own.bad or any(store.size(n) is None for store in self.stores):
+        own = self.caches[0]
+        if n in own.bad or any(cache.size(n) is None for cache in self.caches):
             return False
         near = duplicates.near(np.array(list(self._held), np.uint64), own.hashes[n], duplicates.COPY)
         if near.any():
@@ -141,22 +141,24 @@ class Shown:
 
 
 class Crops:
-    """Random square crops of pictures, at random scales or (``min_scale`` None) at the store's own, half of them mirrored.
+    """Random square crops of pictures, at random scales or (``min_scale`` None) at the cache's own, half of them mirrored.
 
     Item n is a function of the seed and n alone, so a training that resumes at step s goes on with exactly the crops it would have seen.
     Each epoch is a new order of all pictures; the next picture takes the place of one that cannot be read.
     """
 
-    def __init__(self, store: Store, numbers: list[int], *, size: int, min_scale: float | None, max_scale: float = 1.0, seed: int) -> None:
-        self.store, self.numbers, self.size, self.seed = store, numbers, size, seed
+    def __init__(
+        self, cache: PictureCache, numbers: list[int], *, size: int, min_scale: float | None, max_scale: float = 1.0, seed: int
+    ) -> None:
+        self.cache, self.numbers, self.size, self.seed = cache, numbers, size, seed
         self.scales = None if min_scale is None else (min_scale, max_scale)
-        self.shown = Shown(store)
+        self.shown = Shown(cache)
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def __getitem__(self, n: int) -> Tensor:
         """Crop ``n``: uint8 CHW RGB. Raises ``LimnerError`` where no picture at all can be read."""
         number, top, left, side, mirrored = self.place(n)
-        picture = self.store[number]
+        picture = self.cache[number]
         if picture is None:  # it was there when ``place`` looked, and is no more
             return self[n]
         crop = resized(picture[:, top : top + side, left : left + side], self.size, self.size)
@@ -168,16 +170,16 @@ class Crops:
         order = self._order(epoch)
         for k in range(len(self.numbers)):
             number = self.numbers[order[(place + k) % len(self.numbers)]]
-            size = self.store.size(number)
-            if size is not None and number not in self.store.bad and number in self.shown:
+            size = self.cache.size(number)
+            if size is not None and number not in self.cache.bad and number in self.shown:
                 return number, *self._square(size, np.random.default_rng((self.seed, 1, n)))
-        raise LimnerError(none_readable(next(store for store in reversed(self.shown.stores) if store.bad)))
+        raise LimnerError(none_readable(next(cache for cache in reversed(self.shown.caches) if cache.bad)))
 
-    def partners(self, store: Partners) -> "Crops":
+    def partners(self, cache: Partners) -> "Crops":
         """The same crops of the pictures' partners. From now on, neither shows a pair of which one cannot be read."""
         twin = copy.copy(self)
-        twin.store = store
-        self.shown.stores.append(store)  # it is one and the same
+        twin.cache = cache
+        self.shown.caches.append(cache)  # it is one and the same
         return twin
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
@@ -200,7 +202,7 @@ class Altered:
 
     def __init__(self, crops: "Crops | Altered", alter: Callable[[Any], Any]) -> None:
         self.crops, self.alter = crops, alter
-        self.store: Store = crops.store
+        self.cache: PictureCache = crops.cache
 
     def __getitem__(self, n: int) -> Tensor:
         crop = self.crops[n]
@@ -218,7 +220,7 @@ class Stream:
         self.drawn, self.batch_size, self.device, self.rank, self.ranks = crops, batch_size, device, rank, ranks
         self.crops: Crops | Altered = crops
         self.last: int | None = None
-        self.held: tuple[Store, list[int]] = crops.store, []
+        self.held: tuple[PictureCache, list[int]] = crops.cache, []
         self.held_out: list[Tensor] = []
         self.watched: list[Tensor] = []
         self.fingerprint = ""
@@ -237,26 +239,26 @@ class Stream:
         self._variants.append(variant)
         return variant
 
-    def hold_out(self, store: Store, numbers: list[int]) -> None:
+    def hold_out(self, cache: PictureCache, numbers: list[int]) -> None:
         """Name pictures that the stream never shows, for held-out numbers, alarms and previews (``preview_side`` high or wide). Raises
         ``LimnerError`` where none at all can be read.
         """
-        own, self.held = self.drawn, (store, numbers)
+        own, self.held = self.drawn, (cache, numbers)
         centred = partial(centred_crops, size=own.size, batch_size=self.batch_size, device=self.device, native=own.scales is None)
-        self.fingerprint = fingerprint(own.store.source, numbers)
-        self.held_out = centred(store, numbers)
-        self.watched = self.held_out or centred(own.store, own.numbers[: held_out.SPARED])
-        preview = sheets.photos((store[n] for n in numbers), self.preview_side)
-        preview = preview or sheets.photos((own.store[n] for n in own.numbers), self.preview_side)
+        self.fingerprint = fingerprint(own.cache.source, numbers)
+        self.held_out = centred(cache, numbers)
+        self.watched = self.held_out or centred(own.cache, own.numbers[: held_out.SPARED])
+        preview = sheets.photos((cache[n] for n in numbers), self.preview_side)
+        preview = preview or sheets.photos((own.cache[n] for n in own.numbers), self.preview_side)
         if not preview:  # all of them were tried
-            raise LimnerError(none_readable(own.store))
+            raise LimnerError(none_readable(own.cache))
         self.preview = [photo.to(self.device) for photo in preview]
 
     @property
     def held_out_places(self) -> list[Tensor]:
         """Where the held-out crops lie, as ``places``."""
-        store, numbers = self.held
-        sizes = [size[1:] for n in numbers if (size := store.size(n)) is not None and n not in store.bad]
+        cache, numbers = self.held
+        sizes = [size[1:] for n in numbers if (size := cache.size(n)) is not None and n not in cache.bad]
         rows = [[max(side - self.drawn.size, 0) // 2 for side in size] + [0] for size in sizes]
         return [torch.tensor(rows[i : i + self.batch_size], device=self.device) for i in range(0, len(rows), self.batch_size)]
 
@@ -272,7 +274,7 @@ class Stream:
 
     def newly_skipped(self) -> list[str]:
         """A sentence for each picture that could not be read since this was asked last."""
-        bad = self.crops.store.bad
+        bad = self.crops.cache.bad
         if len(bad) == self._told:  # asked at every step
             return []
         sentences = list(bad.values())[self._told :]
@@ -310,13 +312,13 @@ def salted(seed: int, name: str) -> int:
 
 
 def centred_crops(
-    store: Store, numbers: list[int], *, size: int, batch_size: int, device: torch.device, native: bool = False
+    cache: PictureCache, numbers: list[int], *, size: int, batch_size: int, device: torch.device, native: bool = False
 ) -> list[Tensor]:
     """Batches of the readable pictures among ``numbers``, float32 NCHW in [0, 1]: the largest centred square of each, scaled to ``size``,
     or, where ``native``, the ``size`` x ``size`` pixels in its middle.
     """
     crops = []
-    for picture in (store[n] for n in numbers):
+    for picture in (cache[n] for n in numbers):
         if picture is not None:
             height, width = picture.shape[1:]
             side = min(height, width, size) if native else min(height, width)
@@ -363,7 +365,7 @@ def read_picture(path: Path) -> Tensor:
     return torch.from_numpy(image.to_float(image.flat(image.read(path))))
 
 
-def none_readable(store: Store) -> str:
+def none_readable(cache: PictureCache) -> str:
     """The sentence for a source without a single readable picture."""
-    first = next(iter(store.bad.values()))
-    return f"None of the {len(store.bad)} pictures in {store.source.path} can be used: name whole ones, or others; the first: {first}"
+    first = next(iter(cache.bad.values()))
+    return f"None of the {len(cache.bad)} pictures in {cache.source.path} can be used: name whole ones, or others; the first: {first}"

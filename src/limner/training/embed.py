@@ -14,7 +14,7 @@ MOST_BYTES = 3_400_000
 
 
 @dataclass(frozen=True)
-class Shown:
+class EmbeddedPicture:
     """A picture inside the page."""
 
     source: str
@@ -25,7 +25,7 @@ class Shown:
     caption: str
 
 
-def newest(samples: Path) -> list[Shown]:
+def newest(samples: Path) -> list[EmbeddedPicture]:
     """Of each sheet the photographs and, below them, the newest row that is whole."""
     rows: dict[str, dict[int, Path]] = {}
     for path in samples.glob("step-*"):
@@ -41,7 +41,7 @@ def newest(samples: Path) -> list[Shown]:
     return [shown for shown in found if shown]
 
 
-def sheets(samples: Path) -> list[Shown]:
+def sheets(samples: Path) -> list[EmbeddedPicture]:
     """The growing sheets, those that can be read."""
     paths = [path for path in (samples / "sheet.jpg", *sorted(samples.glob("sheet-*.jpg"))) if path.exists()]
     share = {"most_pixels": 6_000_000 // max(1, len(paths)), "most_bytes": MOST_BYTES * 3 // 4 // max(1, len(paths))}
@@ -53,7 +53,7 @@ def sheets(samples: Path) -> list[Shown]:
     return [shown for shown in found if shown]
 
 
-def _picture(path: Path, alt: str, caption: str, *, most_pixels: int, most_bytes: int) -> Shown | None:
+def _picture(path: Path, alt: str, caption: str, *, most_pixels: int, most_bytes: int) -> EmbeddedPicture | None:
     """The picture inside the page, made as small as it has to be; None where it cannot be read."""
     try:
         picture = image.read(path)
@@ -67,5 +67,5 @@ def _picture(path: Path, alt: str, caption: str, *, most_pixels: int, most_bytes
         data = image.encode(picture, ".jpg", strip=True, quality=80)
         if len(data) <= most_bytes:
             height, width = picture.pixels.shape[:2]
-            return Shown(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", width, height, alt, caption)
+            return EmbeddedPicture(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", width, height, alt, caption)
         shrink = 0.95 * math.sqrt(most_bytes / len(data))

@@ -19,7 +19,7 @@ from limner.blocks.network import StyleNetwork
 from limner.errors import require
 from limner.files import replacing, trial
 from limner.gallery.card import KEY, Card
-from limner.training import parity, surgery
+from limner.training import graph_optimization, parity
 from limner.version import __version__
 
 
@@ -47,7 +47,7 @@ def write(network: StyleNetwork, about: dict[str, Any], path: Path, *, tell: Cal
         limner_version=__version__,
         **about,
     )
-    model = to_onnx(network, operate=network.multiple_of % 2 == 0)
+    model = to_onnx(network, optimize=network.multiple_of % 2 == 0)
     helper.set_model_props(model, {KEY: card.to_json()})
     onnx.checker.check_model(model, full_check=True)
     with trial() as beside:
@@ -60,8 +60,8 @@ def write(network: StyleNetwork, about: dict[str, Any], path: Path, *, tell: Cal
     return card
 
 
-def to_onnx(network: nn.Module, *, operate: bool = True) -> onnx.ModelProto:
-    """``network`` as an ONNX model; ``operate`` lets ``surgery`` make it faster."""
+def to_onnx(network: nn.Module, *, optimize: bool = True) -> onnx.ModelProto:
+    """``network`` as an ONNX model; ``optimize`` makes its graph faster."""
     network = with_instance_norm(network)
     dynamic = torch.export.Dim.DYNAMIC
     quiet = logging.getLogger("torch.onnx")
@@ -83,8 +83,8 @@ def to_onnx(network: nn.Module, *, operate: bool = True) -> onnx.ModelProto:
         quiet.setLevel(level)
     assert program is not None
     graph = program.model_proto.graph
-    if operate:
-        surgery.operate(graph)
+    if optimize:
+        graph_optimization.optimize(graph)
     nodes = [helper.make_node(n.op_type, n.input, n.output, name=n.output[0], domain=n.domain) for n in graph.node]
     for node, old in zip(nodes, graph.node, strict=True):
         node.attribute.extend(old.attribute)

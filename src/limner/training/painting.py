@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import psutil
 import torch
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
 from limner.blocks import features
@@ -22,6 +21,7 @@ from limner.errors import LimnerError, require
 from limner.files import check_place, clear_leftovers, replacing
 from limner.methods import contract
 from limner.pictures import image
+from limner.progress import Bar
 from limner.style import blend
 from limner.training import terminal
 from limner.training.machine import has_fast_bf16, keep_large_blocks
@@ -201,13 +201,7 @@ class Easel:
         # The last steps' costs and seconds, without the first at each size: it prepares the size, and is slow.
         timed: deque[tuple[float, float]] = deque(maxlen=20)
         last, told = 0.0, 0
-        console, columns = terminal.console, (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[losses]}"), TimeElapsedColumn())
-        times = (TextColumn("ETA"), TimeRemainingColumn(compact=True))
-        with (
-            terminal.interrupts() as asked_to_stop,
-            Progress(TextColumn("painting"), *columns, *times, console=console, disable=not console.is_terminal) as bar,
-        ):
-            task = bar.add_task("", total=whole, losses="")
+        with terminal.interrupts() as asked_to_stop, Bar("%", whole, done=whole - left, stays=True) as bar:
             for step in range(self.done, len(costs)):
                 start = time.monotonic()
                 self._seconds = before + start - began
@@ -225,8 +219,8 @@ class Easel:
                 if step >= told:
                     told = step + 10
                     words = " ".join(f"{name} {loss.item():.4f}" for name, loss in self._losses.items())
-                    bar.update(task, completed=whole - left, losses=words)
-                    if bar.disable and step % 100 < 10:
+                    bar.show(whole - left, words=words)
+                    if not bar.seen and step % 100 < 10:
                         logger.info("step %d of %d: %s", step, len(costs), words)
                 if asked_to_stop.is_set() and step + 1 < len(costs):
                     self.interrupted = True

@@ -9,8 +9,10 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from limner import journal
 from limner.errors import LimnerError
 from limner.files import replacing
+from limner.journal import Journal
 from limner.training import report
 from limner.training.alarms import Alarm
 
@@ -30,9 +32,9 @@ class Record:
         for name in (METRICS, HELD_OUT, ALARMS):
             path = self.folder / name
             if self.writes and path.exists():
-                kept = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if _step(line) <= step]
+                kept = [line for line in journal.read(path) if _step(line) <= step]
                 with replacing(path) as beside:
-                    beside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+                    beside.write_bytes(b"".join(line + b"\n" for line in kept))
 
     def losses(self, step: int, values: dict[str, float], *, seconds: float, pictures: int) -> None:
         self._append(METRICS, {"step": step, "seconds": round(seconds, 3), "pictures": pictures, **values})
@@ -89,16 +91,15 @@ class Record:
             return
         path = self.folder / name
         try:
-            with path.open("a", encoding="utf-8") as file:
+            with Journal(path) as file:
                 # What is no number has no place in JSON.
-                plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()}
-                file.write(json.dumps(plain) + "\n")
+                file.append({key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()})
         except OSError as error:
             again = f"limner train --resume {self.folder}"
             raise LimnerError(f"{path} cannot be written ({error.strerror}): free some space and go on with `{again}`.") from error
 
 
-def _step(line: str) -> float:
+def _step(line: bytes) -> float:
     """The step of a line; infinite for a line that is none."""
     try:
         return float(json.loads(line)["step"])

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from limner import journal
 from limner.errors import LimnerError, require
 from limner.files import replacing
 from limner.gallery import card
@@ -34,7 +35,7 @@ Facts: TypeAlias = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Alarm:
+class AlarmSummary:
     """All occurrences of one alarm; ``saw`` and ``what_to_try`` are from the last."""
 
     name: str
@@ -166,9 +167,13 @@ def _json(path: Path) -> Row:
 
 
 def _rows(path: Path) -> list[Row]:
-    """The objects of a file of JSON lines; one that is cut in two, as the last may be, is left out."""
+    """The entries of a journal; what is none is left out."""
+    try:
+        lines = journal.read(path)
+    except (LimnerError, OSError):
+        return []
     found = []
-    for line in _text(path).split("\n"):
+    for line in lines:
         try:
             row = json.loads(line)
         except ValueError:
@@ -256,7 +261,7 @@ def _timing(metrics: list[Row]) -> Timing | None:
     )
 
 
-def _alarms(rows: list[Row]) -> list[Alarm]:
+def _alarms(rows: list[Row]) -> list[AlarmSummary]:
     """One entry for each alarm, the latest first."""
     kinds: dict[str, list[Row]] = {}
     for row in rows:
@@ -265,7 +270,7 @@ def _alarms(rows: list[Row]) -> list[Alarm]:
     for name, found in kinds.items():
         found.sort(key=lambda row: float(row["step"]))
         last = found[-1]
-        alarms.append(Alarm(name, len(found), found[0]["step"], last["step"], str(last.get("saw", "")), str(last.get("try", ""))))
+        alarms.append(AlarmSummary(name, len(found), found[0]["step"], last["step"], str(last.get("saw", "")), str(last.get("try", ""))))
     return sorted(alarms, key=lambda alarm: -alarm.last)
 
 

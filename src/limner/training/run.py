@@ -63,7 +63,7 @@ class Run:
         self.done = 0
         self.best: dict[str, Any] = {"step": 0, "score": math.inf, "waited": 0}
         self._streams: dict[str, data.Stream] = {}
-        self._sheets: list[sheets.Sheet] = []
+        self._sheets: list[sheets.PreviewSheet] = []
         self._styles, self._averages = styles, dict[str, AveragedModel]()
         self._kept: dict[str, Any] = {}
         self._losses: dict[str, Tensor] = {}
@@ -106,43 +106,45 @@ class Run:
         source = open_source(path, domain=domain)
         short_side = short_side or max(math.ceil(size / (min_scale or 1)), self.preview_side)
         device = self.device if self.device.type == "cuda" else None
-        store = data.Store(source, short_side=short_side, budget=self._budget(source), device=device)
+        cache = data.PictureCache(source, short_side=short_side, budget=self._budget(source), device=device)
         if not self._streams and self.options.held_out is not None:
             aside = open_source(self.options.held_out)
-            held_store, numbers = data.Store(aside, short_side=short_side, budget=0), held_out.outside(source, aside)
+            held_cache, numbers = data.PictureCache(aside, short_side=short_side, budget=0), held_out.outside(source, aside)
             require(len(numbers) > 0, f"All pictures in {path} are held out, so there are none to train on: hold out others.")
             held = np.random.default_rng(0).permutation(len(aside)).tolist()[:HELD_OUT_PICTURES]  # always the same ones
         else:
-            held_store = store
+            held_cache = cache
             numbers, held = held_out.split([source.key(n) for n in range(len(source))], seed=self.options.seed)
         seed = data.salted(self.options.seed, name)
-        crops = data.Crops(store, numbers, size=size, min_scale=min_scale, max_scale=max_scale, seed=seed)
-        stream = self._stream(name, path, crops, batch_size, held_store, held)
-        crops.shown.keep_apart(held_store, held)
+        crops = data.Crops(cache, numbers, size=size, min_scale=min_scale, max_scale=max_scale, seed=seed)
+        stream = self._stream(name, path, crops, batch_size, held_cache, held)
+        crops.shown.keep_apart(held_cache, held)
         return stream
 
     def partners(self, path: Path, of: data.Stream, *, name: str) -> data.Stream:
         source = open_source(path)
-        held_store, held = of.held
-        aside, numbers = held_store is not of.drawn.store, of.drawn.numbers
-        store = data.Partners(source, of.drawn.store, numbers if aside else [*numbers, *held], budget=self._budget(source))
-        crops, held_partners = of.drawn.partners(store), store
+        held_cache, held = of.held
+        aside, numbers = held_cache is not of.drawn.cache, of.drawn.numbers
+        cache = data.Partners(source, of.drawn.cache, numbers if aside else [*numbers, *held], budget=self._budget(source))
+        crops, held_partners = of.drawn.partners(cache), cache
         if aside:
             try:
-                held_partners = data.Partners(source, held_store, held, budget=0)
+                held_partners = data.Partners(source, held_cache, held, budget=0)
             except LimnerError as error:
                 logger.warning("%s: no held-out number of it: %s", name, error)
                 held = []
-        readable = [n for n in held if held_store.size(n) is not None]
+        readable = [n for n in held if held_cache.size(n) is not None]
         whole = [n for n in readable if held_partners.size(n) is not None]
         if whole != readable:
-            of.hold_out(held_store, whole)
+            of.hold_out(held_cache, whole)
         return self._stream(name, path, crops, of.batch_size, held_partners, whole)
 
     def _budget(self, source: Source) -> int:
         return data.budget(source, self.device, machine.processes())
 
-    def _stream(self, name: str, path: Path, crops: data.Crops, batch_size: int, held_store: data.Store, held: list[int]) -> data.Stream:
+    def _stream(
+        self, name: str, path: Path, crops: data.Crops, batch_size: int, held_cache: data.PictureCache, held: list[int]
+    ) -> data.Stream:
         workers = (
             min(max((os.cpu_count() or 1) // (2 * machine.processes()), 1), 8) if self.options.workers is None else self.options.workers
         )
@@ -155,11 +157,11 @@ class Run:
             workers=workers,
         )
         stream.preview_side = self.preview_side
-        stream.hold_out(held_store, held)
-        source, count = crops.shown.stores[0].source, len(crops.numbers)
-        left_out = len(source) - count - (len(held) if held_store is crops.store else 0)
+        stream.hold_out(held_cache, held)
+        source, count = crops.shown.caches[0].source, len(crops.numbers)
+        left_out = len(source) - count - (len(held) if held_cache is crops.cache else 0)
         about = {"pictures": count, "held_out": len(held), "left_out": left_out}
-        stream.about = {"path": str(path), "kind": crops.store.source.kind, **about}
+        stream.about = {"path": str(path), "kind": crops.cache.source.kind, **about}
         self._streams[name] = stream
         told = f"{len(held)} held out" if held else "none held out: there will be no held-out number"
         others = f", {left_out} left out because of them" if left_out else ""
@@ -208,7 +210,7 @@ class Run:
             return alarms.of_pictures(crops, torch.cat([painted(crop[None]) for crop in crops])) if len(crops) >= 2 else []
 
         self._looks.append(look)
-        self._sheets.append(sheets.Sheet(self.folder / "samples", shown, photos.preview, name=name))
+        self._sheets.append(sheets.PreviewSheet(self.folder / "samples", shown, photos.preview, name=name))
 
     def evaluate(self, measure: Callable[[], dict[str, Tensor]], *, by: str) -> None:
         self._measure = measure, by

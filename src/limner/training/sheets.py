@@ -20,7 +20,7 @@ MARGIN = 64
 MAX_ROWS = 24
 
 
-class Sheet:
+class PreviewSheet:
     """samples/sheet.jpg, which grows by a row each time; each row is also a file of its own, so that a resumed run goes on with the sheet.
 
     ``paint`` maps float32 NCHW RGB in [0, 1] to the same; ``photos`` are such batches of one, sides multiples of 16.

@@ -2,37 +2,29 @@
 
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from limner.progress import Bar
 
 logger = logging.getLogger("limner")
 
 LINE_EVERY = 100
-console = Console(stderr=True)
-"""One for the bar and the log, so that a line of the log goes above the bar."""
 
 
 @contextmanager
 def progress(first: int, total: int, pictures_per_step: int, *, shown: bool) -> Iterator[Callable[[int, str], None]]:
     """A bar with losses, pictures/s and ETA on a terminal; a line now and then in a log. Call what it gives with (step, losses)."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[losses]}"))
-    times = (TextColumn("{task.fields[speed]}"), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn(compact=True))
     started = time.monotonic()
-    with Progress(*columns, *times, disable=not (shown and sys.stderr.isatty()), console=console) as bar:
-        task = bar.add_task("training", total=total, completed=first, losses="", speed="")
+    with Bar("steps", total, each=pictures_per_step, of="pictures", done=first, stays=True, shown=shown) as bar:
 
         def show(step: int, losses: str) -> None:
-            rate = (step - first) / max(time.monotonic() - started, 1e-9)
-            shown_losses = losses or bar.tasks[0].fields["losses"]
-            bar.update(task, completed=step, losses=shown_losses, speed=f"{rate * pictures_per_step:.1f} pictures/s")
-            if shown and bar.disable and (step % LINE_EVERY == 0 or step == total):
+            bar.show(step, words=losses)
+            if shown and not bar.seen and (step % LINE_EVERY == 0 or step == total):
+                rate = (step - first) / max(time.monotonic() - started, 1e-9)
                 left = (total - step) / rate / 60
                 logger.info("step %d of %d: %s (%.1f pictures/s, %.0f min left)", step, total, losses, rate * pictures_per_step, left)
 

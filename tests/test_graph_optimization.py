@@ -33,9 +33,9 @@ def test_paints_the_same(name: str, tmp_path: Path) -> None:
         parameter.data = (parameter + 0.05 * torch.randn_like(parameter)).half().float()
     picture = np.random.default_rng(0).random((2, 3, 48, 64), np.float32)
     results = []
-    for operate in (False, True):
-        path = tmp_path / f"{operate}.onnx"
-        model = export.to_onnx(network, operate=operate)
+    for optimize in (False, True):
+        path = tmp_path / f"{optimize}.onnx"
+        model = export.to_onnx(network, optimize=optimize)
         about = Card("a", "A", "a", {}, network.multiple_of, network.min_side, 9, 9, 9, "0", "0")
         onnx.helper.set_model_props(model, {KEY: about.to_json()})
         onnx.save(model, path)
@@ -47,7 +47,7 @@ def test_paints_the_same(name: str, tmp_path: Path) -> None:
 
 
 def test_the_last_convolution_paints_squares() -> None:
-    before, after = (operations(export.to_onnx(fast_style.Generator(4, 1), operate=operate)) for operate in (False, True))
+    before, after = (operations(export.to_onnx(fast_style.Generator(4, 1), optimize=optimize)) for optimize in (False, True))
     assert before.count("DepthToSpace") == 0
     assert after.count("DepthToSpace") == 1
     assert before.count("Conv") == after.count("Conv") == 8
@@ -63,7 +63,7 @@ def test_the_last_convolution_paints_squares() -> None:
     ],
 )
 def test_what_is_not_the_same_or_does_not_pay_is_left_alone(other: nn.Module) -> None:
-    assert operations(export.to_onnx(other)) == operations(export.to_onnx(other, operate=False))
+    assert operations(export.to_onnx(other)) == operations(export.to_onnx(other, optimize=False))
 
 
 def test_squares_of_the_picture_are_one_convolution() -> None:

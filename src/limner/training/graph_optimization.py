@@ -1,4 +1,4 @@
-"""Surgery: the same network with a fuller last operation, which engines run faster. What it paints stays the same but for rounding.
+"""Graph optimization: the same network with a fuller last operation, faster in engines. It paints the same but for rounding.
 
 A last convolution with three outputs leaves most of a processor's lanes idle. Moved by two pixels at a time it gives squares of 2 x 2
 pixels, twelve outputs, with a kernel that is larger by one and has zeros where the smaller one does not reach.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 
 
-def operate(graph: GraphProto) -> None:
+def optimize(graph: GraphProto) -> None:
     """Rewrite the float32 ``graph`` in place; its pictures' sides must be even."""
     for node in list(graph.node):
         if node.op_type == "Conv":

@@ -1,0 +1,36 @@
+"""`limner export`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from limner import extras
+from limner.cli.application import Words, application, call
+from limner.cli.console import say
+
+app = application("limner export")
+
+
+def run(*words: Words) -> int:
+    return call(app, words)
+
+
+@app.default
+def command(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint: Literal["best", "newest"] = "best") -> int:
+    """Write the style file of a training run.
+
+    Parameters
+    ----------
+    run
+        The run directory.
+    out
+        The style file to write, e.g. my-style.onnx.
+    checkpoint
+        The one with the best held-out number, or the newest.
+    """
+    extras.need("train", "Training")
+    from limner.training import trainer
+
+    say(str(trainer.write_style(run, out, which=checkpoint)))
+    return 0
