@@ -1,4 +1,4 @@
-"""Pictures of the docs, from the example photographs: docs/images/gallery.jpg, strength.jpg and storybook.jpg."""
+"""Pictures of the docs, from the example photographs: docs/images/gallery-*.jpg, strength.jpg and storybook.jpg."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ LARGE = 420
 
 def main() -> None:
     styles = [limner.load(card.name) for card in limner.styles()]
-    rows = []
-    for name in ("chelsea", "china", "coffee"):
-        photo = scaled(Image.open(PHOTOS / f"{name}.jpg").convert("RGB"), HEIGHT)
-        rows.append([photo, *(style(photo) for style in styles)])
-    lay_out(rows, ["photograph", *(style.card.title for style in styles)]).save(ROOT / "docs" / "images" / "gallery.jpg", quality=88)
+    for name, columns in (("china", 4), ("astronaut", 4)):
+        photo = scaled(Image.open(PHOTOS / f"{name}.jpg").convert("RGB"), LARGE)
+        row = [scaled(picture, HEIGHT) for picture in (photo, *(style(photo) for style in styles))]
+        gallery = lay_out([row], ["photograph", *(style.card.title for style in styles)], columns)
+        gallery.save(ROOT / "docs" / "images" / f"gallery-{name}.jpg", quality=88)
 
     photo = scaled(Image.open(PHOTOS / "astronaut.jpg").convert("RGB"), HEIGHT)
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -57,6 +57,14 @@ def test_each_photograph_and_its_paintings(limner: Call, photo: Path, style_file
     assert np.abs(row[0] - row[2]).mean() > 5
 
 
+def test_one_photograph_in_many_styles_goes_on_below() -> None:
+    shades = [Image.new("RGB", (40, 20), (10 * k, 0, 0)) for k in range(9)]
+    whole = np.asarray(sheet.lay_out([shades], ["a"] * 9, 4), np.int16)
+    assert whole.shape == (3 * (sheet.HEADING + 20 + sheet.GAP), sheet.GAP + 4 * (40 + sheet.GAP), 3)
+    found = [whole[(k // 4) * 56 + sheet.HEADING + 10, sheet.GAP + (k % 4) * 46 + 20, 0] for k in range(9)]
+    assert found == [10 * k for k in range(9)]
+
+
 def test_the_bundled_styles_if_none_is_named(photo: Path) -> None:
     work = sheet.Sheet([str(photo)], photo.with_name("sheet.jpg"), sheet.Options())
     assert work.titles == ["photograph", *(card.name for card in package.styles())]

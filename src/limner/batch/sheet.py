@@ -89,17 +89,21 @@ class Sheet:
                     told = f"{path} could not be painted ({error or type(error).__name__}): check its name, and free memory."
                     tell(str(error) if isinstance(error, LimnerError) else told)
             require(bool(lines), f"{self.out} is not written: not one photograph could be painted.")
-            whole = image.from_pil(lay_out(lines, self.titles))
+            whole = image.from_pil(lay_out(lines, self.titles, self._columns()))
             beside.write_bytes(image.encode(whole, self.out.suffix, quality=self.options.quality))
         return len(lines) == len(self.photographs)
+
+    def _columns(self) -> int:
+        """One photograph in many styles goes on over several lines: so wide a picture would be seen as a thread."""
+        return len(self.titles) if len(self.photographs) > 1 or len(self.titles) < 8 else 4
 
     def _line(self, path: Path, advance: Callable[[], None]) -> list[Image.Image]:
         photo = image.read(path)
         height, width = photo.pixels.shape[:2]
-        columns = len(self.titles)
+        columns = self._columns()
         require(
             GAP + columns * (self.options.height * width / height + GAP) <= self.largest,
-            f"{path} is too wide for a sheet, {width} x {height} pixels beside {columns - 1} paintings of it: leave it out.",
+            f"{path} is too wide for a sheet, {width} x {height} pixels beside {len(self.titles) - 1} paintings of it: leave it out.",
         )
         return line(photo, self.styles, self.options.height, self.options.max_size, advance)
 
@@ -124,18 +128,21 @@ def scaled(picture: Image.Image, height: int) -> Image.Image:
     return picture.resize((max(1, round(picture.width * height / picture.height)), height), Image.Resampling.LANCZOS)
 
 
-def lay_out(lines: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Image.Image:
+def lay_out(lines: Sequence[Sequence[Image.Image]], titles: Sequence[str], columns: int | None = None) -> Image.Image:
     """One RGB picture with a line for each photograph and a column for each title. Pictures are equally high; columns are as wide as the
-    widest picture or title, with white between them."""
+    widest picture or title, with white between them. Where there are more titles than ``columns``, further ones come below."""
     font = ImageFont.load_default(LETTERS)
     width = max([picture.width for line in lines for picture in line] + [round(font.getlength(title)) for title in titles])
-    height = lines[0][0].height
-    whole = Image.new("RGB", (GAP + len(titles) * (width + GAP), HEADING + len(lines) * (height + GAP)), "white")
+    height, columns = lines[0][0].height, columns or len(titles)
+    parts = range(0, len(titles), columns)
+    part_height = HEADING + len(lines) * (height + GAP)
+    whole = Image.new("RGB", (GAP + columns * (width + GAP), len(parts) * part_height), "white")
     draw = ImageDraw.Draw(whole)
-    for column, title in enumerate(titles):
-        left = GAP + column * (width + GAP)
-        draw.text((left, 4), title, "black", font)
+    for place, title in enumerate(titles):
+        part, column = divmod(place, columns)
+        left, top = GAP + column * (width + GAP), part * part_height
+        draw.text((left, top + 4), title, "black", font)
         for row, pictures in enumerate(lines):
-            picture = pictures[column]
-            whole.paste(picture, (left + (width - picture.width) // 2, HEADING + row * (height + GAP)))
+            picture = pictures[place]
+            whole.paste(picture, (left + (width - picture.width) // 2, top + HEADING + row * (height + GAP)))
     return whole
