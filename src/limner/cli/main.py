@@ -29,6 +29,7 @@ LATER = {
     "prepare": "Make pictures ready for training: as small files, tar shards or one .npz.",
     "paint": "Paint a photograph in the style of any painting, slowly and well.",
     "quantize": "Write the int8 form of a style file, faster on CPUs.",
+    "serve": "Serve a page to paint photographs on, and an API to build on.",
     "train": "Train a style of your own: `limner train --help` lists the methods.",
 }
 """Commands with modules of their own, imported when they are asked for: their options bring NumPy, Pillow or torch along."""
