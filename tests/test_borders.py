@@ -163,6 +163,12 @@ def test_applying_loads_no_torch_and_no_method(style_file: Path) -> None:
     assert not loaded & {"torch", "onnxruntime", "onnx", "ray", "pyarrow", "limner.methods", "limner.training", "limner.blocks"}
 
 
+def test_a_server_loads_no_torch() -> None:
+    loaded = loaded_after("import limner.serve.app")
+    assert "fastapi" in loaded
+    assert not loaded & (HEAVY | {"limner.methods", "limner.training", "limner.blocks", "gradio"})
+
+
 def test_a_folder_is_painted_without_ray(style_file: Path, photos: Path, tmp_path: Path) -> None:
     words = ["apply", str(photos), "-s", str(style_file), "-o", str(tmp_path / "out")]
     call = f"with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n    main.main({words})"

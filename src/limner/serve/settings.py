@@ -12,7 +12,7 @@ class Settings:
     """Options of ``limner serve``."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Others than this machine's own need an API key, or no-auth."""
+    """Address to listen on. Others than this machine's own need an API key, or that everybody may come in (no-auth)."""
     port: int = 8000
     """Port to listen on; 0 takes a free one."""
     api_key: str = ""
