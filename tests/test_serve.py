@@ -229,7 +229,6 @@ def test_health(client: httpx.Client) -> None:
         ({"content": picture(), "params": {"strength": "nan"}}, 422, "strength: "),
         ({"content": picture(), "params": {"style": "/etc/passwd"}}, 422, "style: "),
         ({"content": picture(), "params": {"runtime": "torch"}}, 422, "runtime: "),
-        ({"content": picture(), "params": {"style": "storybook", "tier": "live"}}, 422, "no live tier"),
         ({"files": {"image": ("a.png", picture()), "other": b"x"}}, 422, "other: "),
         ({"files": {"picture": ("a.png", picture())}}, 422, "picture: "),
         ({"files": [("image", ("a.png", picture())), ("image", ("b.png", picture()))]}, 422, "one picture"),
@@ -250,6 +249,13 @@ def test_refusals_have_a_status_and_the_librarys_sentence(
         told = answer.json()
         assert told["status"] == status
         assert sentence in told["detail"]
+
+
+def test_a_tier_that_a_style_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundled, "tiers", lambda _: ["standard"])
+    with serving.thread() as served, served.client() as client:
+        answer = client.post("/v1/stylize", content=picture(), params={"style": "ink", "tier": "live"})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "The style ink has no live tier: there is standard.")
 
 
 def test_too_many_pixels_and_too_many_bytes_are_413() -> None:
@@ -496,7 +502,7 @@ def test_jobs_are_bounded_and_can_be_cancelled() -> None:
 def test_sigterm_finishes_what_is_running_and_ends_streams(tmp_path: Path) -> None:
     big = io.BytesIO()
     Image.fromarray(np.tile(make_photo(500, 500), (3, 3, 1))).save(big, "JPEG")
-    with serving.process("`workers`", "1") as served, served.client() as client:
+    with serving.process("--workers", "1") as served, served.client() as client:
         answers = list[httpx.Response]()
 
         def post() -> None:
