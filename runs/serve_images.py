@@ -16,7 +16,7 @@ IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 VIEWS = {
     "serve-start": [("", 1400, 860, "light")],
-    "serve-work": [("?photo=china&style=great-wave", 1400, 890, "dark")],
+    "serve-work": [("?photo=china&style=great-wave", 1400, 920, "dark")],
     "serve-phone": [
         (query, 390, 844, scheme) for query, scheme in (("", "light"), ("?photo=coffee&style=ink", "light"), ("?photo=chelsea", "dark"))
     ],
@@ -45,19 +45,18 @@ def main() -> None:
 
 def _shot(page: Page, url: str) -> Image.Image:
     page.set_default_timeout(300_000)
-    for _ in range(2):  # the first painting of a size waits for its network
-        page.goto(url)
-        _until_painted(page, url)
-    page.wait_for_timeout(1000)
-    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-
-
-def _until_painted(page: Page, url: str) -> None:
-    if "photo=" in url:
+    if "photo=" in url:  # the last stroke when all else is painted: the page says how long it took
+        page.goto(f"{url}&strength=0.95")
         page.locator(".tile .frame img").nth(4).wait_for()
         page.locator("#said", has_text="painted in").wait_for()
+        page.fill("#strength", "1")
+        page.locator("#said", has_text="Painting").wait_for()
+        page.locator("#said", has_text="painted in").wait_for()
     else:
+        page.goto(url)
         page.locator(".wall img").nth(5).wait_for()
+    page.wait_for_timeout(1000)
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
 def _beside(shots: list[Image.Image], gap: int = 24) -> Image.Image:

@@ -18,7 +18,6 @@ from limner.batch.painter import Painter
 from limner.batch.planning import Job
 from limner.errors import LimnerError
 from limner.gallery import bundled
-from limner.gallery.card import Card
 from limner.pictures import formats, image
 from limner.serve.problems import Problem
 from limner.style.style import Style, default_output, load
@@ -103,10 +102,6 @@ class Studio:
                     self._own.popitem(last=False)[1].path.unlink()
             self._own.move_to_end(key)
             return self._own[key]
-
-    def look(self, data: bytes) -> Card:
-        """The card of a client's style file."""
-        return self.own(data).card
 
     def paint(self, photo: Photo, options: Options, own: bytes | None = None, watch: Callable[[float], None] = lambda _: None) -> Painting:
         """Paint. ``watch`` is told which part of a big picture is done, and may raise. Raises ``Problem`` with the library's sentence."""

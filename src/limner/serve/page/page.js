@@ -281,7 +281,7 @@ function save(blob, name) {
 async function download() {
   $("download").disabled = true;
   try {
-    const found = await painted(settings(), painting.signal);
+    const found = await painted(settings()); // also where newer settings end the large painting meanwhile
     save(found.blob, found.name);
   } catch (error) {
     tell(error);
@@ -409,7 +409,7 @@ async function hang() {
     return [name, figure];
   });
   const own = document.createElement("figure");
-  own.append(Object.assign(new Image(), { src: "examples/flower.jpg", alt: "" }), Object.assign(document.createElement("figcaption"), { textContent: "photograph" }));
+  own.append(Object.assign(new Image(), { src: "examples/flower.jpg", alt: "" }), Object.assign(document.createElement("figcaption"), { textContent: "Photograph" }));
   $("wall").prepend(own);
   for (const [name, figure] of frames) {
     figure.prepend(Object.assign(new Image(), { src: await engine.thumbnail(name), alt: "" }));
