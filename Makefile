@@ -38,6 +38,7 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/train.py cyclegan
 	$(BIN)/python benchmarks/edges.py
 	$(BIN)/python benchmarks/npz.py
+	$(BIN)/python benchmarks/serve.py
 
 # SECONDS for each kind of file; `make fuzz SECONDS=60` is a short look.
 SECONDS ?= 600

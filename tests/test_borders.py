@@ -13,10 +13,19 @@ HEAVY = {"torch", "openvino", "onnxruntime", "ray", "pyarrow"}
 
 GROUND = "colour errors extras files journal limits parallel privacy progress version"
 # The storeys of the house, from the ground up (docs/architecture.md): who lives on one imports from those below, and from its own room.
-STOREYS = (GROUND, "pictures gallery", "blocks", "methods", "style", "batch prepare training", "cli", "__init__ __main__")
+STOREYS = (GROUND, "pictures gallery", "blocks", "methods", "style", "batch prepare training", "serve", "cli", "__init__ __main__")
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms.split()}
 # Arrows that lead downwards, and yet into rooms that one has no business in: what a method needs is handed to it.
-FORBIDDEN = {("blocks", "pictures"), ("methods", "pictures"), ("batch", "methods"), ("batch", "blocks"), ("prepare", "style")}
+FORBIDDEN = {
+    ("blocks", "pictures"),
+    ("methods", "pictures"),
+    ("batch", "methods"),
+    ("batch", "blocks"),
+    ("prepare", "style"),
+    ("serve", "methods"),
+    ("serve", "blocks"),
+    ("serve", "training"),
+}
 
 Imports = Mapping[str, Iterable[str]]
 """Modules of Limner, by their names below ``limner``, and the modules that each imports anywhere in its code."""
@@ -99,6 +108,8 @@ def test_packages_are_empty() -> None:
         ("methods/new.py", "from limner.pictures import image"),
         ("errors.py", "from limner.pictures import image"),
         ("batch/new.py", "import limner"),
+        ("batch/new.py", "from limner.serve import settings"),
+        ("serve/new.py", "from limner.training import run"),
     ],
 )
 def test_a_planted_trespass_is_found(tmp_path: Path, planted: str, code: str) -> None:
@@ -150,6 +161,12 @@ def test_applying_loads_no_torch_and_no_method(style_file: Path) -> None:
     loaded = loaded_after(code)
     assert "openvino" in loaded
     assert not loaded & {"torch", "onnxruntime", "onnx", "ray", "pyarrow", "limner.methods", "limner.training", "limner.blocks"}
+
+
+def test_a_server_loads_no_torch() -> None:
+    loaded = loaded_after("import limner.serve.app")
+    assert "fastapi" in loaded
+    assert not loaded & (HEAVY | {"limner.methods", "limner.training", "limner.blocks", "gradio"})
 
 
 def test_a_folder_is_painted_without_ray(style_file: Path, photos: Path, tmp_path: Path) -> None:

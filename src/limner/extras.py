@@ -10,6 +10,7 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime",),
     "ray": ("ray", "pyarrow"),
     "video": ("av",),
+    "web": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
 }
 """Of each extra, what is imported."""
 

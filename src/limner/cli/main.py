@@ -19,6 +19,7 @@ COMMANDS = {
     "prepare": "Make pictures ready for training: as small files, tar shards or one .npz.",
     "paint": "Paint a photograph in the style of any painting, slowly and well.",
     "quantize": "Write the int8 form of a style file, faster on CPUs.",
+    "serve": "Serve a page to paint photographs on, and an API to build on.",
     "train": "Train a style of your own: limner train --help lists the methods.",
 }
 """Each lies in the module of its name, as ``run``, and reads its words itself: some look at them before they are parsed."""
