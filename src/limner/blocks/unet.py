@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +71,15 @@ class UNet(StyleNetwork):
         self.join = nn.ModuleList(nn.Conv2d(a, a, 3, padding=1) for a, _ in pairs[::-1])
         self.to_rgb = nn.Conv2d(width, 3, 7, padding=3, padding_mode="reflect")
         self.canvas = Bristles() if canvas == 1 else Facets() if canvas else None
-        self.ground = nn.Conv2d(self.canvas.channels, width, 7, padding=3, padding_mode="reflect") if self.canvas else None
+        self.ground = None
+        if self.canvas is not None:  # it is added to what enters, which has a bias already
+            self.ground = nn.Conv2d(self.canvas.channels, width, 7, padding=3, padding_mode="reflect", bias=False)
         self.tint = Ramp(INK) if monochrome else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.2)
-                nn.init.constant_(cast(Tensor, module.bias), 0)
+                if module.bias is not None:
+                    nn.init.constant_(module.bias, 0)
         with torch.no_grad():
             for block in made:
                 block.second.weight.mul_(0.1)

@@ -21,7 +21,8 @@ Differs from the paper:
   places, so that a network lays all of them in one direction. After it, content and colours are kept to that picture's (option ``target``).
 - For it, the generator may be a U-Net without norm, which draws on the photograph and sees a canvas of noise (option ``generator``).
 
-``--preset hand`` is the initialisation phase alone: a painter's hand and colours.
+``--preset hand``, ``print`` and ``planes`` are the initialisation phase alone, from a bundled style on: the hand of van Gogh, of a woodblock
+print, or of the cubists, and the painting's colours. They need no VGG-19.
 
 ``--preset paper`` is the paper's width, steps, rate, Gram matrices at one size of the picture, and largest squares. The rest of the above
 remains; the layers are those of Gatys et al., as others use them with VGG-19, and the weights suit losses that are relative.
@@ -49,6 +50,10 @@ WIDTHS = {"full": 32, "half": 16, "quarter": 8}
 CANVASES = {"photo": 1, "flow": 1, "woodblock": 0, "planes": 2}
 """What a U-Net sees beside the photograph, by its target: nothing, bristles, facets."""
 UNET_WIDTHS = {"full": 32, "half": 24, "quarter": 16}
+
+
+DRAWN: dict[str, object] = {"generator": "unet", "working_size": 400, "batch_size": 2, "image_size": 192}
+"""What trainings towards a painterly target share. Towards its border, a crop does not know where forms lead: so it is large."""
 
 
 @dataclass(frozen=True)
@@ -157,16 +162,12 @@ class Config:
     """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
-        "hand": {
-            "steps": 2500,
-            "initial_steps": 2500,
-            "target": "flow",
-            "batch_size": 2,
-            "image_size": 192,  # towards its border, a crop does not know where forms lead
-            "working_size": 400,
-            "generator": "unet",
-            "initial_rate": 7e-4,
-        },
+        "hand": {"target": "flow", "start": "starry-night", "steps": 450, "initial_steps": 450, "initial_rate": 5e-4} | DRAWN,
+        "print": {"target": "woodblock", "start": "great-wave", "steps": 600, "initial_steps": 600, "levels": 3, "blocks": 4}
+        | {"initial_rate": 7e-4, "ink_weight": 3.0}
+        | DRAWN,
+        "planes": {"target": "planes", "start": "udnie", "steps": 400, "initial_steps": 400, "initial_rate": 7e-4, "ink_weight": 3.0}
+        | DRAWN,
         "paper": {
             "steps": 40_000,
             "min_scale": 1.0,
@@ -342,7 +343,6 @@ def streams(config: Config, run: Run, painting: Tensor) -> tuple[Pictures, Pictu
 
 
 def train(config: Config, run: Run) -> None:
-    vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
     generator = build(config)
     if config.start is not None:
         generator.start_from(bundled.find(config.start))
@@ -361,9 +361,11 @@ def train(config: Config, run: Run) -> None:
         lively = painterly.graded(painting[0].permute(1, 2, 0).cpu().numpy())
         painting = torch.from_numpy(lively).permute(2, 0, 1)[None].to(painting)
     photos, targets = streams(config, run, painting)
-    scale = config.style_size / min(painting.shape[-2:])
-    painting = F.interpolate(painting, scale_factor=scale, mode="bicubic", antialias=True).clamp(0, 1)
-    style_loss = StyleLoss(vgg, config, painting)
+    if first < config.steps:  # a target alone is learnt without VGG-19
+        vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
+        scale = config.style_size / min(painting.shape[-2:])
+        painting = F.interpolate(painting, scale_factor=scale, mode="bicubic", antialias=True).clamp(0, 1)
+        style_loss = StyleLoss(vgg, config, painting)
     draws = config.generator == "unet"
     placed = draws and config.abstractions is not None  # what is drawn on the fly has the canvas begin at each crop's corner
 
