@@ -21,8 +21,8 @@ Differs from the paper:
   places, so that a network lays all of them in one direction. After it, content and colours are kept to that picture's (option ``target``).
 - For it, the generator may be a U-Net without norm, which draws on the photograph and sees a canvas of noise (option ``generator``).
 
-``--preset hand``, ``print`` and ``planes`` are the initialisation phase alone, from a bundled style on: the hand of van Gogh, of a woodblock
-print, or of the cubists, and the painting's colours. They need no VGG-19.
+``--preset hand``, ``print`` and ``planes`` are the initialisation phase alone, from a bundled style on: van Gogh's hand, a woodblock print,
+or the planes of the cubists, in the painting's colours. They need no VGG-19.
 
 ``--preset paper`` is the paper's width, steps, rate, Gram matrices at one size of the picture, and largest squares. The rest of the above
 remains; the layers are those of Gatys et al., as others use them with VGG-19, and the weights suit losses that are relative.
