@@ -1,4 +1,4 @@
-"""Pictures of the docs, from the example photographs: docs/images/gallery-*.jpg, strength.jpg and storybook.jpg."""
+"""Pictures of the docs, from the example photographs: gallery, painters, portraits, live, strength and storybook in docs/images."""
 
 from pathlib import Path
 
@@ -15,11 +15,24 @@ LARGE = 420
 
 def main() -> None:
     styles = [limner.load(card.name) for card in limner.styles()]
-    for name, columns in (("china", 4), ("astronaut", 4)):
-        photo = scaled(Image.open(PHOTOS / f"{name}.jpg").convert("RGB"), LARGE)
-        row = [scaled(picture, HEIGHT) for picture in (photo, *(style(photo) for style in styles))]
-        gallery = lay_out([row], ["photograph", *(style.card.title for style in styles)], columns)
-        gallery.save(ROOT / "docs" / "images" / f"gallery-{name}.jpg", quality=88)
+    painters = [style for style in styles if style.card.method == "fast_style"]
+    for file, name, shown, columns in (
+        ("gallery", "china", styles, 4),
+        ("painters", "coffee", painters, 3),
+        ("portraits", "astronaut", styles, 4),
+    ):
+        photo = Image.open(PHOTOS / f"{name}.jpg").convert("RGB")
+        row = [scaled(picture, HEIGHT) for picture in (photo, *(style(photo) for style in shown))]
+        titles = ["photograph", *(style.card.title for style in shown)]
+        lay_out([row], titles, columns).save(ROOT / "docs" / "images" / f"{file}.jpg", quality=88)
+
+    tiers = {name: [limner.load(name, tier=tier) for tier in ("standard", "live")] for name in ("storybook", "ink", "comic")}
+    photos = [Image.open(PHOTOS / f"{name}.jpg").convert("RGB") for name in ("chelsea", "china")]
+    rows = [
+        [scaled(picture, HEIGHT) for picture in (photo, *(style(photo) for pair in tiers.values() for style in pair))] for photo in photos
+    ]
+    titles = ["photograph", *(f"{name}, {tier}" for name in tiers for tier in ("standard", "live"))]
+    lay_out(rows, titles).save(ROOT / "docs" / "images" / "live.jpg", quality=88)
 
     photo = scaled(Image.open(PHOTOS / "astronaut.jpg").convert("RGB"), HEIGHT)
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
