@@ -33,8 +33,7 @@ abstractions() { # PAINTING KIND [options]
 
 start_of() { # STYLE: what its training starts from
     case $1 in
-        great-wave) echo storybook ;;
-        composition-vii) echo udnie/style.safetensors ;;
+        great-wave | udnie) echo storybook ;;
         *) echo hand.first/style.safetensors ;;
     esac
 }
@@ -42,7 +41,7 @@ start_of() { # STYLE: what its training starts from
 kind_of() {
     case $1 in
         great-wave) echo woodblock ;;
-        udnie | composition-vii) echo planes ;;
+        udnie) echo planes ;;
         *) echo flow ;;
     esac
 }
@@ -53,10 +52,10 @@ style() { # STYLE
 }
 
 for name in "$@"; do
-    case $(start_of "$name") in
-        hand.first/* | udnie/*) abstractions starry-night flow && train hand.first starry-night ;;
-    esac
-    [ "$name" != composition-vii ] || style udnie
+    if [ "$(start_of "$name")" != storybook ]; then
+        abstractions starry-night flow
+        train hand.first starry-night
+    fi
     style "$name"
     cp "$name/style.onnx" "$name.onnx"
     echo "$name.onnx"

@@ -166,7 +166,8 @@ class Config:
         "print": {"target": "woodblock", "start": "great-wave", "steps": 600, "initial_steps": 600, "levels": 3, "blocks": 4}
         | {"initial_rate": 7e-4, "ink_weight": 3.0}
         | DRAWN,
-        "planes": {"target": "planes", "start": "udnie", "steps": 400, "initial_steps": 400, "initial_rate": 7e-4, "ink_weight": 3.0}
+        "planes": {"target": "planes", "start": "udnie", "steps": 400, "initial_steps": 400, "levels": 3, "blocks": 4}
+        | {"initial_rate": 7e-4, "ink_weight": 3.0}
         | DRAWN,
         "paper": {
             "steps": 40_000,
