@@ -8,10 +8,12 @@ what is optimised, from the photograph, with Adam as in `limner paint`; it is as
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from cyclopts import run
+from torch import Tensor
 
 import limner
 from limner.blocks import features
@@ -50,7 +52,8 @@ def compare(
     """
     torch.set_float32_matmul_precision("high")
     config = fast_style.Config(painting, photo, vgg=vgg, style_layers=("relu1_1", "relu2_1", "relu3_1", "relu3_3"), content_layer="relu3_3")
-    eyes = features.load((*config.style_layers, config.content_layer), vgg).to(memory_format=torch.channels_last)
+    eyes = features.load((*config.style_layers, config.content_layer), vgg)
+    eyes = torch.nn.utils.convert_conv2d_weight_memory_format(eyes, torch.channels_last)
     print("| size | network, a picture | its loss | Gatys to the same loss | iterations | times slower | Gatys, after as many again |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     network = limner.load(style)
@@ -78,16 +81,16 @@ def compare(
         print(f"| {content.shape[3]} x {content.shape[2]} | {1000 * fast:.0f} ms | {wanted:.3f} | {slow} | {after:.3f} |", flush=True)
 
 
-def objective(eyes, config, content, painting):  # type: ignore[no-untyped-def]
+def objective(eyes: features.VGG19, config: fast_style.Config, content: Tensor, painting: Tensor) -> Callable[[Tensor], Tensor]:
     """The loss of fast neural style's training, for one photograph."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         style_loss = fast_style.StyleLoss(eyes, config, painting)
         kept = eyes(content)[config.content_layer]
 
-    def loss(picture: torch.Tensor) -> torch.Tensor:
+    def loss(picture: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             seen = eyes(picture)
-            found = fast_style.relative_error(seen[config.content_layer], kept, floor=1e-6) + config.style_weight * style_loss(
+            found: Tensor = fast_style.relative_error(seen[config.content_layer], kept, floor=1e-6) + config.style_weight * style_loss(
                 picture, seen
             )
             return (
@@ -99,7 +102,7 @@ def objective(eyes, config, content, painting):  # type: ignore[no-untyped-def]
     return loss
 
 
-def optimise(loss_of, content, wanted, iterations):  # type: ignore[no-untyped-def]
+def optimise(loss_of: Callable[[Tensor], Tensor], content: Tensor, wanted: float, iterations: int) -> tuple[float, int, float]:
     """Seconds and iterations until the loss is ``wanted`` (0 iterations: never), and the loss after twice as many."""
     picture = content.clone().contiguous(memory_format=torch.channels_last).requires_grad_()
     adam = torch.optim.Adam([picture], 0.02, betas=(0.9, 0.99))
@@ -107,7 +110,7 @@ def optimise(loss_of, content, wanted, iterations):  # type: ignore[no-untyped-d
     for step in range(1, iterations + 1):
         adam.zero_grad()
         loss = loss_of(picture)
-        loss.backward()
+        torch.autograd.backward(loss)
         adam.step()
         with torch.no_grad():
             picture.clamp_(0, 1)

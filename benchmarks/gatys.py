@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ class Watched:
 
     def __enter__(self) -> list[dict[str, float]]:
         self.show, found = Easel.show, []
+        watched = self
 
-        def show(easel: Easel, painted: Any, losses: dict[str, Tensor]) -> None:
-            found.append({name: loss.item() for name, loss in losses.items()} | {"done": easel.done})
-            self.show(easel, painted, losses)
+        def show(self: Easel, painted: Callable[[], Tensor], losses: dict[str, Tensor]) -> None:
+            found.append({name: loss.item() for name, loss in losses.items()} | {"done": self.done})
+            watched.show(self, painted, losses)
 
         Easel.show = show  # type: ignore[method-assign]
         return found

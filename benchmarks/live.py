@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ def main(name: str) -> None:
     for tier in bundled.tiers(name):
         # One for each: an engine is compiled for the size at hand, and the two sizes may differ.
         alone, whole = limner.load(name, tier=tier).open(), limner.load(name, tier=tier)
-        works[tier, "engine"] = lambda alone=alone: alone(padded)
-        works[tier, "frame"] = lambda whole=whole: whole(frame)
+        works[tier, "engine"] = partial(alone, padded)
+        works[tier, "frame"] = partial(whole, frame)
     times: dict[tuple[str, str], list[float]] = {key: [] for key in works}
     for work in works.values():
         work()

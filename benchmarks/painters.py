@@ -36,7 +36,7 @@ def read(path: Path) -> Picture:
     pixels = image.flat(image.read(path))
     scale = SHORT / min(pixels.shape[:2])
     small = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    return small[: 2 * SHORT, : 2 * SHORT].astype(np.float32) / 255
+    return np.asarray(small[: 2 * SHORT, : 2 * SHORT], np.float32) / np.float32(255)
 
 
 def colours(pictures: list[Picture], painting: Picture) -> list[float]:
@@ -68,7 +68,7 @@ def strokes(picture: Picture, photo: Picture) -> list[float]:
 def flat_areas(plane: Picture) -> NDArray[np.bool_]:
     """Where a photograph is smooth for 12 pixels around."""
     right, down, _ = structure_tensor(plane, 4.0)
-    return cv2.erode((np.sqrt(right + down) < 0.012).astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool)
+    return np.asarray(cv2.erode((np.sqrt(right + down) < 0.012).astype(np.uint8), np.ones((9, 9), np.uint8)), np.bool_)
 
 
 def peak(picture: Picture, photo: Picture) -> float:
@@ -90,7 +90,7 @@ def steady(style: limner.Style, photo: Picture) -> list[float]:
 
     def paint(picture: Picture) -> Picture:
         pixels = (picture * 255 + 0.5).astype(np.uint8)
-        return style(np.ascontiguousarray(pixels), working_size="full").astype(np.float32) / 255
+        return style(np.ascontiguousarray(pixels), working_size="full").astype(np.float32) / np.float32(255)
 
     whole = paint(photo)
     moved = {k: np.abs(paint(photo[k:, k:]) - whole[k:, k:])[32:-32, 32:-32].mean() for k in (1, 2, 3, 4)}
@@ -116,7 +116,7 @@ def main(painting_path: str, folder: str, *names: str) -> None:
     print(row("painting", [*colours([painting], painting), *[float("nan")] * 2, strokes(painting, painting)[2], *nothing, 0.0]))
     for name in names:
         style = limner.load(name)
-        painted = [style((each * 255 + 0.5).astype(np.uint8), working_size="full").astype(np.float32) / 255 for each in photos]
+        painted = [style((each * 255 + 0.5).astype(np.uint8), working_size="full").astype(np.float32) / np.float32(255) for each in photos]
         drawn = np.mean([strokes(*pair) for pair in zip(painted, photos, strict=True)], 0)
         grid, noise = np.mean([steady(style, each) for each in photos[::4]], 0)
         peaks = [peak(*pair) for pair in zip(painted, photos, strict=True)]

@@ -5,11 +5,15 @@
 Photographs and cartoons are looked at with a short side of 288 pixels at most, squares of 256 from their middle.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from cyclopts import run
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -63,11 +67,11 @@ def measure(*styles: str, photos: Path, cartoons: Path, vgg: Path, abstractions:
         floor = palette(drawn[1::2]).item()
         print(f"| | {' | '.join(COLUMNS)} |")
         print("|" + " --- |" * (len(COLUMNS) + 1))
-        ways = {"photograph": lambda pixels: pixels}
+        ways: dict[str, Callable[[NDArray[np.uint8]], NDArray[Any]]] = {"photograph": lambda pixels: pixels}
         for name in abstractions:
             from limner.blocks.abstraction import of_pixels
 
-            ways[f"rules: {name}"] = lambda pixels, name=name: of_pixels(pixels, name)
+            ways[f"rules: {name}"] = partial(of_pixels, name=name)
         ways |= {name: limner.load(name) for name in styles}
         for name, paint in ways.items():
             painted = [tensor(paint(pixels)) for pixels in kept]

@@ -33,7 +33,7 @@ def main() -> None:
             for name, views in VIEWS.items():
                 shots = []
                 for query, width, height, scheme in views:
-                    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+                    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                     shots.append(_shot(page, url + query))
                     page.close()
                 _beside(shots).save(IMAGES / f"{name}.jpg", quality=88, subsampling=0)

@@ -69,6 +69,6 @@ class Visit:
     def download(self, click: str, to: Path) -> Path:
         with self.page.expect_download() as coming:
             self.page.click(click)
-        path = to / coming.value.suggested_filename
+        path = to / str(coming.value.suggested_filename)
         coming.value.save_as(path)
         return path

@@ -81,12 +81,17 @@ BAD: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     ),
 }
 
+
+def tone(*colour: float) -> Tensor:
+    return torch.tensor(colour).view(1, 3, 1, 1)
+
+
 GOOD: dict[str, Callable[[Tensor], Tensor]] = {
     "posterised": lambda x: (x * 3).round() / 3,
     "saturated": lambda x: luma(x) + 2.5 * (x - luma(x)),
     "grey": lambda x: luma(x).expand_as(x),
     "sepia": lambda x: luma(x) * torch.tensor([1.1, 0.95, 0.7]).view(1, 3, 1, 1),
-    "blue shade, cream light": lambda x: torch.lerp(*(torch.tensor(c).view(1, 3, 1, 1) for c in ([0.1, 0.1, 0.4], [1, 0.9, 0.7])), luma(x)),
+    "blue shade, cream light": lambda x: torch.lerp(tone(0.1, 0.1, 0.4), tone(1, 0.9, 0.7), luma(x)),
     "smoothed": blurred,
     "brightened": lambda x: x * 1.3,
     "pale": lambda x: 0.65 + 0.3 * x,

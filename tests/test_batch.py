@@ -383,5 +383,5 @@ def test_the_bar_is_for_a_terminal_only(folder: Path, style_file: Path) -> None:
     assert len(done.stdout.splitlines()) == 4
     assert "4/4" in shown
     assert "ETA" in shown
-    done = subprocess.run([*words, "--overwrite"], capture_output=True, text=True)
-    assert done.stderr == "limner: 4 painted, 0 skipped, 0 failed.\n"
+    again = subprocess.run([*words, "--overwrite"], capture_output=True, text=True)
+    assert again.stderr == "limner: 4 painted, 0 skipped, 0 failed.\n"

@@ -125,7 +125,7 @@ def style_file(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime", "torch"])
 def test_every_engine_repeats_the_canvas(style_file: Path, runtime: str) -> None:
     photo = (np.random.default_rng(0).random((301, 290, 3)) * 255).astype(np.uint8)
-    found = limner.load(style_file, runtime=runtime)(photo)  # type: ignore[arg-type]
+    found = limner.load(style_file, runtime=runtime)(photo)
     border, kind = style_module.BORDER, int(card.read(style_file).network["canvas"])
     seen = np.pad(photo, ((border, border + 3), (border, border + 2), (0, 0)), mode="reflect").astype(np.float32) / 255
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """CartoonGAN against its paper: networks, losses, edges, and a training that turns photographs into cartoons."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.test_resume import failing_at
 
 limner = test_cli.limner  # the fixture
 
-PAPER = cartoongan.Config(Path(), Path(), **cartoongan.Config.PRESETS["paper"])  # type: ignore[arg-type]
+PAPER = cartoongan.Config(Path(), Path(), **cartoongan.Config.PRESETS["paper"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- networks
@@ -360,7 +361,11 @@ def test_prepare_edges_goes_on_and_refuses_other_options(limner: Call, tmp_path:
 def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of forty photographs and forty cartoons that have nothing to do with one another."""
     folder = tmp_path_factory.mktemp("domains")
-    for name, make in (("photos", lambda n: make_photo(48, 40, seed=n)), ("cartoons", lambda n: cartoon(500 + n, 48))):
+    makers: dict[str, Callable[[int], NDArray[np.uint8]]] = {
+        "photos": lambda n: make_photo(48, 40, seed=n),
+        "cartoons": lambda n: cartoon(500 + n, 48),
+    }
+    for name, make in makers.items():
         (folder / name).mkdir()
         for n in range(40):
             Image.fromarray(make(n)).save(folder / name / f"{n:02}.png")
@@ -474,7 +479,7 @@ def test_adversarial_phase_leads_to_the_cartoons_and_keeps_what_is_there(
     tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at with 64 photographs and 64 cartoons that the training never saw, at the end of either phase."""
-    plain = {"target": "photo", "generator": "paper", "discriminator_norm": "instance", "adversarial_loss": "least-squares"}
+    plain: dict[str, Any] = {"target": "photo", "generator": "paper", "discriminator_norm": "instance", "adversarial_loss": "least-squares"}
     plain |= {"adversary": "colour", "colour_weight": 0.0, "content_weight": 1.0, "edge_weight": 1.0, "clipping": 0.0}
     plain |= {"cartoon_min_scale": 0.6, "cartoon_max_scale": 0.8}
     rates = {"initial_rate": 2e-3, "learning_rate": 1e-3, "discriminator_rate": 1e-3}
@@ -539,8 +544,8 @@ def test_initialisation_learns_to_draw(tmp_path: Path, domains: tuple[Path, Path
     photos.mkdir()
     small = {}
     for path in sorted((Path(__file__).parent.parent / "examples" / "photos").glob("*.jpg")):
-        with Image.open(path) as photo:
-            small[path.stem] = photo.convert("RGB").resize((144, 96))
+        with Image.open(path) as opened:
+            small[path.stem] = opened.convert("RGB").resize((144, 96))
     unseen = small.pop("coffee")
     for name, photo in small.items():
         photo.save(photos / f"{name}.png")

@@ -83,7 +83,7 @@ def shapes(seed: int, side: int = 40) -> NDArray[np.uint8]:
     picture = np.full((side, side, 3), 40, np.uint8)
     rows, columns = np.mgrid[:side, :side]
     for _ in range(4):  # so that more is ground than shape: else a negative, ground for shape, would be as good
-        y, x, r = *random.integers(0, side, 2).tolist(), int(random.integers(4, 8))
+        (y, x), r = random.integers(0, side, 2).tolist(), int(random.integers(4, 8))
         inside = (rows - y) ** 2 + (columns - x) ** 2 < r * r if random.random() < 0.5 else (abs(rows - y) < r) & (abs(columns - x) < r)
         picture[inside] = (int(random.integers(170, 250)), int(random.integers(40, 120)), 40)
     return picture

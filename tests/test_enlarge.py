@@ -167,7 +167,8 @@ def test_any_size_is_kept(small_style: Path, width: int, height: int) -> None:
     style = Style(small_style)
     rgba = np.dstack([make_photo(width, height), np.arange(width * height).reshape(height, width).astype(np.uint8)])
     painted = style(rgba)
-    assert (painted.shape, painted.dtype) == (rgba.shape, np.uint8)
+    assert painted.shape == rgba.shape
+    assert painted.dtype == np.uint8
     assert np.array_equal(painted[..., 3], rgba[..., 3])
     assert style(rgba[..., :3].astype(np.uint16) * 257).dtype == np.uint16
     assert style(rgba, working_size=1).shape == rgba.shape

@@ -1,5 +1,6 @@
 """Faster forms of a network's graph: the same pictures, to rounding, edges included."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from limner.blocks.network import StyleNetwork
 from limner.gallery.card import KEY, Card
 from limner.methods import cartoongan, cyclegan, fast_style, live
 from limner.style.runtimes import opening
 from limner.training import export
 
-NETWORKS = {
+NETWORKS: dict[str, Callable[[], StyleNetwork]] = {
     "fast style": lambda: fast_style.Generator(4, 1),
     "live": lambda: live.Generator(4, 1),
     "cyclegan": lambda: cyclegan.Generator(4, 1),

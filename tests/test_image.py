@@ -12,6 +12,7 @@ import threading
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -43,7 +44,7 @@ RNG = np.random.default_rng(7)
 MAKE, ORIENTATION, EXIF_IFD, GPS_IFD = 0x010F, 0x0112, 0x8769, 0x8825
 
 
-def noise(height: int = 12, width: int = 17, channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+def noise(height: int = 12, width: int = 17, channels: int = 3, dtype: type[Any] = np.uint8) -> np.ndarray:
     shape = (height, width, channels) if channels else (height, width)
     return RNG.integers(0, np.iinfo(dtype).max + 1, shape, dtype=dtype)
 
@@ -142,7 +143,7 @@ def test_orientation_png_8_and_16_bit(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_orientation_tiff(tmp_path: Path, orientation: int, dtype: type) -> None:
+def test_orientation_tiff(tmp_path: Path, orientation: int, dtype: type[Any]) -> None:
     upright = noise(dtype=dtype)
     tag = [(ORIENTATION, "H", 1, orientation, True)]
     tifffile.imwrite(tmp_path / "a.tif", stored(upright, orientation), photometric="rgb", extratags=tag)
@@ -166,7 +167,7 @@ def test_orientation_agrees_with_pillow_in_jpeg(tmp_path: Path, orientation: int
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
-def test_metadata_travels_with_orientation_1_and_strip_removes_it(tmp_path: Path, suffix: str, dtype: type) -> None:
+def test_metadata_travels_with_orientation_1_and_strip_removes_it(tmp_path: Path, suffix: str, dtype: type[Any]) -> None:
     if suffix == ".avif" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     Image.fromarray(smooth()).save(tmp_path / "in.jpg", exif=exif_block(6), xmp=XMP, dpi=(300, 300), icc_profile=P3)
@@ -301,7 +302,7 @@ def test_colour_key_transparency(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_alpha_over_white_where_there_is_no_room_for_it(tmp_path: Path, dtype: type) -> None:
+def test_alpha_over_white_where_there_is_no_room_for_it(tmp_path: Path, dtype: type[Any]) -> None:
     full = np.iinfo(dtype).max
     pixels, alpha = np.zeros((4, 3, 3), dtype), np.zeros((4, 3), dtype)
     pixels[..., 0] = full
@@ -570,7 +571,7 @@ def test_to_pil_with_wide_profile() -> None:
 @pytest.mark.parametrize("suffix", sorted(WRITABLE))
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("with_alpha", [False, True])
-def test_every_format_there_and_back(tmp_path: Path, suffix: str, dtype: type, with_alpha: bool) -> None:
+def test_every_format_there_and_back(tmp_path: Path, suffix: str, dtype: type[Any], with_alpha: bool) -> None:
     if suffix == ".avif" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     scale = 257 if dtype is np.uint16 else 1
@@ -760,7 +761,7 @@ def test_open_limits_hold_for_other_threads_afterwards(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [(np.uint8, (16, 16)), (np.uint16, (256, 256))])
-def test_to_float_and_from_float_are_inverse(dtype: type, shape: tuple[int, int]) -> None:
+def test_to_float_and_from_float_are_inverse(dtype: type[Any], shape: tuple[int, int]) -> None:
     every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(shape)
     pixels = np.stack((every, every[::-1], every.T), axis=-1)
     array = to_float(pixels)
@@ -772,7 +773,7 @@ def test_to_float_and_from_float_are_inverse(dtype: type, shape: tuple[int, int]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_from_float_rounds_to_the_nearest(dtype: type) -> None:
+def test_from_float_rounds_to_the_nearest(dtype: type[Any]) -> None:
     full = np.iinfo(dtype).max
     steps = np.linspace(0, full - 1, 200).round()
     for offset, expected in ((0.49, 0), (0.51, 1), (0.99, 1)):
@@ -813,7 +814,7 @@ def test_picture_refuses_arrays_that_do_not_fit() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_fit(dtype: type) -> None:
+def test_fit(dtype: type[Any]) -> None:
     scale = np.iinfo(dtype).max // 255
     pixels = (smooth(60, 90).astype(int) * scale).astype(dtype)
     picture = Picture(pixels, None, Metadata(format="PNG"))
@@ -828,7 +829,7 @@ def test_fit(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_fit_scales_alpha_and_does_not_bleed_hidden_colour(dtype: type) -> None:
+def test_fit_scales_alpha_and_does_not_bleed_hidden_colour(dtype: type[Any]) -> None:
     full = np.iinfo(dtype).max
     pixels, alpha = np.zeros((40, 40, 3), dtype), np.zeros((40, 40), dtype)
     alpha[:, :21], pixels[:, 21:] = full, full  # black and solid on the left, white and hidden on the right

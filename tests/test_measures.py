@@ -22,13 +22,16 @@ def read(path: Path, short: int) -> Picture:
     with Image.open(path) as photo:
         scale = short / min(photo.size)
         small = photo.convert("RGB").resize((round(photo.width * scale), round(photo.height * scale)), Image.Resampling.LANCZOS)
-    return np.asarray(small, np.float32) / 255
+    return np.asarray(small, np.float32) / np.float32(255)
 
 
 def cartoon(seed: int, side: int = 96) -> Picture:
     """Flat shapes in random colours with black outlines on a light ground."""
     random = np.random.default_rng(seed)
-    colour = lambda low: tuple(int(value) for value in random.integers(low, 256, 3))  # noqa: E731
+
+    def colour(low: int) -> tuple[int, ...]:
+        return tuple(int(value) for value in random.integers(low, 256, 3))
+
     sheet = Image.new("RGB", (4 * side, 4 * side), colour(170))
     draw = ImageDraw.Draw(sheet)
     for _ in range(7):
@@ -38,22 +41,23 @@ def cartoon(seed: int, side: int = 96) -> Picture:
             draw.ellipse(box, colour(40), "black", 8)
         else:
             draw.regular_polygon((x, y, size // 2), int(random.integers(3, 7)), int(random.integers(360)), colour(40), "black", 8)
-    return np.asarray(sheet.resize((side, side), Image.Resampling.LANCZOS), np.float32) / 255
+    return np.asarray(sheet.resize((side, side), Image.Resampling.LANCZOS), np.float32) / np.float32(255)
 
 
 def recoloured(photo: Picture, like: Picture) -> Picture:
     """With mean and deviation of another picture's channels, as far as nothing is clipped."""
     wanted = (photo - photo.mean((0, 1))) / photo.std((0, 1)) * like.std((0, 1)) * 0.5 + like.mean((0, 1))
-    return wanted.clip(0, 1).astype(np.float32)
+    return np.asarray(wanted.clip(0, 1), np.float32)
 
 
 def sharpened(photo: Picture, radius: float = 2, percent: int = 150) -> Picture:
     pixels = Image.fromarray((photo * 255).round().astype(np.uint8))
-    return np.asarray(pixels.filter(ImageFilter.UnsharpMask(radius, percent, 0)), np.float32) / 255
+    return np.asarray(pixels.filter(ImageFilter.UnsharpMask(radius, percent, 0)), np.float32) / np.float32(255)
 
 
 def blurred(photo: Picture, radius: float = 1.5) -> Picture:
-    return np.asarray(Image.fromarray((photo * 255).round().astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius)), np.float32) / 255
+    pixels = Image.fromarray((photo * 255).round().astype(np.uint8))
+    return np.asarray(pixels.filter(ImageFilter.GaussianBlur(radius)), np.float32) / np.float32(255)
 
 
 def by_hand(photo: Picture, like: Picture) -> dict[str, Picture]:
@@ -97,8 +101,8 @@ def hand_made() -> dict[str, Tensor]:
 def distances(see: Callable[[Tensor], dict[str, Tensor]], cartoons: list[Tensor], made: dict[str, Tensor]) -> dict[str, float]:
     """Of each hand-made picture, and of other cartoons, whose outlines lie along their own edges."""
     with torch.no_grad():
-        distance = measures.DrawingDistance(see, [cartoons[0]], made["photograph"].split(6))
-        found = {name: distance(pictures.split(6)).item() for name, pictures in made.items()}
+        distance = measures.DrawingDistance(see, [cartoons[0]], torch.split(made["photograph"], 6))
+        found = {name: distance(torch.split(pictures, 6)).item() for name, pictures in made.items()}
         distance.photos = [cartoons[1]]
         return {**found, "cartoons": distance([cartoons[1]]).item()}
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from limner.blocks.network import StyleNetwork
 from limner.gallery import bundled
 from limner.methods import contract
 
@@ -18,7 +19,7 @@ def method(request: pytest.FixtureRequest) -> contract.Method:
     return request.param  # type: ignore[no-any-return]
 
 
-def build(method: contract.Method) -> nn.Module:
+def build(method: contract.Method) -> StyleNetwork:
     required = {
         f.name: Path() if f.type is Path else bundled.default()  # a teacher
         for f in dataclasses.fields(method.Config)
@@ -91,7 +92,7 @@ def test_smallest_side_works_and_nothing_smaller(method: contract.Method) -> Non
             network(torch.rand(1, 3, smaller, smaller))
 
 
-def _without_norm_and_relu(network: nn.Module) -> nn.Module:
+def _without_norm_and_relu(network: StyleNetwork) -> StyleNetwork:
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.GroupNorm | nn.InstanceNorm2d | nn.ReLU):

@@ -15,7 +15,7 @@ def painting(seed: int = 0) -> Picture:
     """A night: navy, blue and a little yellow, in blots."""
     noise = cv2.GaussianBlur(np.random.default_rng(seed).standard_normal((160, 200)).astype(np.float32), (0, 0), 6)
     steps = np.digitize(noise, np.quantile(noise, [0.4, 0.85]))
-    return np.array([[0.06, 0.08, 0.25], [0.2, 0.35, 0.65], [0.9, 0.8, 0.3]], np.float32)[steps]
+    return np.asarray(np.array([[0.06, 0.08, 0.25], [0.2, 0.35, 0.65], [0.9, 0.8, 0.3]])[steps], np.float32)
 
 
 def distance(picture: Picture, to: Picture) -> float:

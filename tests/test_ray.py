@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -77,7 +78,9 @@ def test_other_file_systems_and_tables(folder: Path, style_file: Path, tmp_path:
     from pyarrow import parquet
 
     files = sorted(path for path in folder.rglob("*.*"))
-    rows = [{"path": path.relative_to(folder).as_posix(), "image": {"bytes": path.read_bytes(), "path": "x"}} for path in files]
+    rows: list[dict[str, Any]] = [
+        {"path": path.relative_to(folder).as_posix(), "image": {"bytes": path.read_bytes(), "path": "x"}} for path in files
+    ]
     rows += [{"path": "bad.png", "image": {"bytes": b"a letter", "path": "x"}}, {"path": "none.png", "image": None}]
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "table.parquet", row_group_size=4)
     parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "letters.parquet")
@@ -86,7 +89,7 @@ def test_other_file_systems_and_tables(folder: Path, style_file: Path, tmp_path:
     # "fsspec+file" is a file system that pyarrow does not know as this machine's own.
     from_store = ["apply", f"fsspec+file://{folder}", "-s", str(style_file), "-o", f"fsspec+file://{store}", "--executor", "ray"]
     from_table = ["apply", str(tmp_path / "table.parquet"), "-s", str(style_file), "-o", str(table), "--executor", "ray"]
-    bad = {
+    bad: dict[str, list[object]] = {
         "name one with --out": [folder, "--executor", "ray"],
         "a.jpg": [folder / "0" / "0.jpg", "--executor", "ray", "-o", tmp_path / "a.jpg"],
         "nonsense://x cannot be reached": ["nonsense://user:secret@x", "--executor", "ray", "-o", tmp_path / "out"],

@@ -182,7 +182,7 @@ def test_bounds_are_those_of_apply(name: str) -> None:
     with pytest.raises(Problem):
         asked.read({name: str(below)})
     with pytest.raises(LimnerError):
-        batch.check(Options(**{name: below}))  # type: ignore[arg-type]
+        batch.check(Options(**{name: below}))
     with pytest.raises(Problem):
         asked.read({name: str(bounds["le"] + 1)})
 
@@ -323,7 +323,7 @@ class Held:
     def __init__(self, served: serving.Thread) -> None:
         self.begun, self.go, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
         self._paint = served.server.studio.paint
-        served.server.studio.paint = self  # type: ignore[assignment]
+        served.server.studio.paint = self  # type: ignore[method-assign]
 
     def __call__(self, photo: Any, options: Options, own: bytes | None = None, watch: Any = lambda _: None) -> Any:
         self.begun.release()

@@ -55,7 +55,7 @@ def keys(source: Source) -> list[str]:
 
 def refusal(path: Path, **options: object) -> str:
     with pytest.raises(LimnerError) as refused:
-        open_source(path, **options)  # type: ignore[arg-type]
+        open_source(path, **options)
     return str(refused.value)
 
 
@@ -79,7 +79,9 @@ def test_a_folder_and_a_picture(tmp_path: Path) -> None:
 def test_alpha_lies_over_white_and_16_bits_are_rounded(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (200, 0, 0, 0)).save(tmp_path / "clear.png")
     Image.fromarray(np.full((4, 4), 0x00F0, np.uint16)).save(tmp_path / "deep.png")
-    clear, deep = open_source(tmp_path)
+    source = open_source(tmp_path)
+    assert len(source) == 2
+    clear, deep = source[0], source[1]
     assert (clear == 255).all()
     assert deep.dtype == np.uint8
     assert (deep == 1).all()

@@ -91,7 +91,7 @@ def test_it_paints_as_the_engine_does(visit: Visit, tmp_path: Path) -> None:
         got = visit.download("#download", tmp_path)
         assert got.name == f"{name}.{style}.png"
         with Image.open(EXAMPLES / f"{name}.jpg") as photo:
-            wanted = limner.load(style)(np.asarray(photo.convert("RGB")), **options)  # type: ignore[arg-type]
+            wanted = limner.load(style)(np.asarray(photo.convert("RGB")), **options)
         difference = np.abs(pixels(got.read_bytes()) - wanted.astype(np.float64)).mean()
         assert difference < 1, f"{name} in {style}: {difference:.3f} of 255"
 

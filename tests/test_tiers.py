@@ -71,7 +71,7 @@ def test_a_missing_tier_is_one_sentence_that_says_how_to_make_it(
 
 def test_an_unknown_tier_is_refused(own_style: Path) -> None:
     with pytest.raises(LimnerError, match="standard, int8, live"):
-        limner.load(own_style, tier="huge")  # type: ignore[arg-type]
+        limner.load(own_style, tier="huge")
 
 
 def test_apply_paints_with_the_tier(own_style: Path, photos: Path, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_bundled_styles_paint_one_colour_as_one_colour(shade: int) -> None:
 def _from_afar(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Means of squares of 16 x 16 pixels."""
     height, width = (side // 16 for side in picture.shape[:2])
-    return picture[: 16 * height, : 16 * width].astype(float).reshape(height, 16, width, 16, 3).mean((1, 3))
+    return np.asarray(picture[: 16 * height, : 16 * width].astype(float).reshape(height, 16, width, 16, 3).mean((1, 3)), np.float64)
 
 
 def test_parameters_of_the_student() -> None:
@@ -152,7 +152,7 @@ def test_style_loss_forgives_a_shift_and_not_a_blur(vgg_file: Path, tmp_path: Pa
     class Run:
         place = staticmethod(lambda module: module)
 
-    loss = live.StyleLoss(small("", tmp_path, vgg_file), Run())  # type: ignore[arg-type]
+    loss = live.StyleLoss(small("", tmp_path, vgg_file), Run())
     torch.manual_seed(0)
     strokes = torch.rand(1, 3, 64, 64).repeat_interleave(2, 3)
     shifted, blurred = strokes.roll(12, 3), torch.nn.functional.avg_pool2d(strokes, (1, 5), 1, (0, 2))
@@ -187,8 +187,9 @@ def test_a_student_of_a_teacher_without_norm_has_none(many_photos: Path, vgg_fil
     """It draws on the photograph, and what it paints at one place hangs on what is around that place alone."""
     torch.manual_seed(0)
     teacher = UNet(8, 2, 1)
+    assert teacher.to_rgb.bias is not None
     with torch.no_grad():
-        teacher.to_rgb.bias += torch.tensor([0.5, 0, -0.5])  # a quarter of the range
+        teacher.to_rgb.bias.add_(torch.tensor([0.5, 0, -0.5]))  # a quarter of the range
     about = {"name": "warm", "title": "Warm", "method": "cartoongan", "best_short_side": 256, "working_size": 448}
     export.write(teacher.eval(), about, tmp_path / "warm.onnx")
     config = small(tmp_path / "warm.onnx", many_photos, vgg_file, learning_rate=1e-2, steps=60)

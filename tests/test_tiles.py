@@ -2,6 +2,7 @@
 
 import resource
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 import limner
+from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import UNet
 from limner.errors import LimnerError
 from limner.methods import cartoongan, cyclegan, fast_style, live
@@ -23,7 +25,7 @@ from limner.style.style import Style
 from limner.training import export
 from tests.conftest import NORM, make_photo
 
-GENERATORS = {
+GENERATORS: dict[str, Callable[[], StyleNetwork]] = {
     "fast_style": lambda: fast_style.Generator(width=8, blocks=2),
     "cartoongan": lambda: cartoongan.Generator(width=8, blocks=2),
     "cyclegan": lambda: cyclegan.Generator(width=8, blocks=2),
@@ -61,6 +63,7 @@ def test_in_bands_as_whole(network: Path, size: tuple[int, int], monkeypatch: py
     with_low_bands(monkeypatch)
     style = Style(network, precision="float32")
     painted = style(photo).astype(float)
+    assert style._stages is not None
     assert len({b[0] for s in style._stages.stages for b in banding.bands(style._stages, s, *size)}) > 3, "one band proves nothing"
     assert np.abs(painted - whole).mean() <= 0.1
     assert np.abs(painted - whole).max() <= 2
@@ -168,11 +171,11 @@ def test_statistics_are_those_of_the_whole_picture(network: Path) -> None:
     sums = banding._Sums(norm)
     scale = layer.scale
     for start, stop in ((0, 32), (32, 40), (40, 96)):
-        mask = sums.mask(start / scale, stop / scale, 0, 96 / scale)  # type: ignore[arg-type]
+        mask = sums.mask(start / scale, stop / scale, 0, 96 / scale)
         centre = features.mean((2, 3), keepdims=True) + 1  # anything near
         left = (features - centre) * mask
         found = Measured(centre, left.mean((2, 3), keepdims=True), np.sqrt((left**2).sum((2, 3), keepdims=True)))
-        sums.add(found, mask, 50 / scale)  # type: ignore[arg-type]
+        sums.add(found, mask, 50 / scale)
     factor, summand = sums.affine()
     normalised = features * factor + summand
     assert np.abs(normalised.mean((2, 3))).max() < 1e-4
@@ -203,7 +206,7 @@ def test_rows_of_a_tiff_are_those_of_the_picture(tmp_path: Path, kind: str) -> N
     photo = make_photo(150, 117)
     deep = photo.astype(np.uint16) * 257
     path = tmp_path / "photo.tif"
-    options: dict[str, Any] = {
+    kinds: dict[str, dict[str, Any]] = {
         "strips": {"rowsperstrip": 13, "compression": "deflate", "predictor": True},
         "tiles": {"tile": (32, 48), "compression": "lzw"},
         "one block": {},
@@ -211,10 +214,10 @@ def test_rows_of_a_tiff_are_those_of_the_picture(tmp_path: Path, kind: str) -> N
         "bigtiff": {"rowsperstrip": 10, "compression": "deflate"},
         "grey": {"rowsperstrip": 10, "compression": "deflate"},
         "profile": {"rowsperstrip": 10, "compression": "deflate", "iccprofile": profile()},
-    }[kind]
+    }
     with tifffile.TiffWriter(path, byteorder=">" if kind == "big endian" else "<", bigtiff=kind == "bigtiff") as writer:
         pixels = deep if kind in ("big endian", "profile") else photo[..., 0] if kind == "grey" else photo
-        writer.write(pixels, photometric="minisblack" if kind == "grey" else "rgb", metadata=None, **options)
+        writer.write(pixels, photometric="minisblack" if kind == "grey" else "rgb", metadata=None, **kinds[kind])
     whole = image.read(path)
     with scanlines.reading(path) as source:
         assert source.picture is None, "it was read whole"

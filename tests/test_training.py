@@ -71,6 +71,7 @@ def test_a_broken_network_is_never_exported(tmp_path: Path) -> None:
     from limner.training import export
 
     network = Generator(8, 1)
+    assert network.to_rgb.bias is not None
     network.to_rgb.bias.data[0] = float("nan")
     about = {"name": "broken", "title": "Broken", "method": "fast_style", "best_short_side": 1}
     with pytest.raises(LimnerError, match="no numbers"):
@@ -217,7 +218,12 @@ def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path, many_photos: 
 def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
     read = data.PictureCache.__getitem__
-    monkeypatch.setattr(data.PictureCache, "__getitem__", lambda cache, n: seen.add(n) or read(cache, n))
+
+    def watched(cache: data.PictureCache, n: int) -> Any:
+        seen.add(n)
+        return read(cache, n)
+
+    monkeypatch.setattr(data.PictureCache, "__getitem__", watched)
     held = set(held_out.split([path.name for path in sorted(many_photos.iterdir())], seed=0)[1])
     monkeypatch.setattr(data, "centred_crops", lambda *_, **__: [torch.rand(2, 3, 32, 32)])
     monkeypatch.setattr(sheets, "photos", lambda *_: [torch.rand(1, 3, 16, 16)])
@@ -229,7 +235,12 @@ def test_held_out_photographs_are_never_trained_on(tmp_path: Path, many_photos: 
 def test_previews_have_the_size_that_the_card_names(tmp_path: Path, many_photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides = []
     found = sheets.photos
-    monkeypatch.setattr(sheets, "photos", lambda pictures, short_side: sides.append(short_side) or found(pictures, short_side))
+
+    def watched(pictures: Any, short_side: int) -> Any:
+        sides.append(short_side)
+        return found(pictures, short_side)
+
+    monkeypatch.setattr(sheets, "photos", watched)
     style = trainer.train("toy", toy.Config(many_photos, steps=1, image_size=48), options(tmp_path / "run"))
     assert style is not None
     assert set(sides) == {card.read(style).best_short_side} == {48}

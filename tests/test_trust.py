@@ -50,14 +50,14 @@ def test_a_small_network_of_strangers_paints(tmp_path: Path) -> None:
     path.write_bytes(same())
     photo = make_photo(40, 30)
     for runtime in ("openvino", "onnxruntime"):
-        assert np.array_equal(limner.load(path, runtime=runtime)(photo), photo)  # type: ignore[arg-type]
+        assert np.array_equal(limner.load(path, runtime=runtime)(photo), photo)
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         *(("multiple_of", value) for value in (0, -4, "4", None, 10**12, 4.0, True)),
-        *(("min_side", value) for value in ("x", 60_000, [])),
+        *(("min_side", value) for value in ("x", 60_000, list[int]())),
         *(("steps", value) for value in ("many", -1)),
         *(("title", value) for value in (7, "x" * 20_000)),
         *(("network", value) for value in ({"width": 10**9}, {"width": "x"}, [1], None)),
@@ -282,6 +282,6 @@ def test_child_processes_are_told_as_well() -> None:
 
 def test_a_tier_is_found_where_no_style_is_named() -> None:
     for tier in ("standard", "int8", "live"):
-        assert bundled.find(bundled.default(tier), tier).is_file()  # type: ignore[arg-type]
+        assert bundled.find(bundled.default(tier), tier).is_file()
     assert limner.load(tier="live").card.tier == "live"
     assert bundled.default() == bundled.names()[0]

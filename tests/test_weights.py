@@ -37,7 +37,7 @@ def test_weights_come_back_as_they_were(network: StyleNetwork, tmp_path: Path) -
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():  # no two are equal, as after a training
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter.add_(0.1 * torch.randn_like(parameter))
     about = {"name": "x", "title": "X", "method": "live", "best_short_side": 256}
     export.write(network.eval(), about, tmp_path / "x.onnx")
     wanted = weights.load(tmp_path / "x.safetensors")

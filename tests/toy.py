@@ -56,13 +56,16 @@ class Generator(StyleNetwork):
     def __init__(self, start: float = 0.7) -> None:
         super().__init__()
         self.arguments = {}
-        self.map = nn.Sequential(nn.Conv2d(3, 12, 2, 2), nn.PixelShuffle(2))
+        squares = nn.Conv2d(3, 12, 2, 2)
+        self.map = nn.Sequential(squares, nn.PixelShuffle(2))
+        assert squares.bias is not None
         with torch.no_grad():
-            self.map[0].weight.copy_(start * torch.eye(12).view(12, 3, 2, 2))
-            self.map[0].bias.zero_()
+            squares.weight.copy_(start * torch.eye(12).view(12, 3, 2, 2))
+            squares.bias.zero_()
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.map(image)
+        painted: Tensor = self.map(image)
+        return painted
 
 
 class Pool:
