@@ -45,5 +45,7 @@ def _from_graph(path: Path) -> dict[str, Tensor]:
         ):  # `limner.training.graph_optimization` made a convolution paint squares of 2 x 2: the first pixel's is the old one
             name, values = name.removesuffix(".squares"), values[::4]
             values = values[..., :-1, :-1] if values.ndim == 4 else values
-        found[name] = values.contiguous()
+        found[name] = (
+            values.half() if values.dtype == torch.uint8 else values.contiguous()
+        )  # a canvas, whose 8 bits fit into half precision
     return found
