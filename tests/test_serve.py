@@ -80,7 +80,8 @@ def name_of(answer: httpx.Response) -> str:
             {"style": "ink", "max_size": "200", "format": "webp", "quality": "80", "strip": "true", "working_size": "100"},
             ("-s", "ink", "--max-size", "200", "--format", "webp", "--quality", "80", "--strip", "--working-size", "100"),
         ),
-        ({"style": "great-wave", "tier": "live", "working_size": "full"}, ("-s", "great-wave", "--tier", "live", "--working-size", "full")),
+        ({"style": "comic", "tier": "live", "working_size": "full"}, ("-s", "comic", "--tier", "live", "--working-size", "full")),
+        ({"style": "the-scream", "stroke_size": "1.5"}, ("-s", "the-scream", "--stroke-size", "1.5")),
     ],
 )
 def test_a_picture_has_the_bytes_and_the_name_that_apply_gives_it(

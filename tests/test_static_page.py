@@ -82,7 +82,7 @@ def test_it_paints_as_the_engine_does(visit: Visit, tmp_path: Path) -> None:
         ("astronaut", "comic", {"strength": 0.5, "keep_colors": True}),
         ("chelsea", "starry-night", {"strength": 0.5}),
         ("coffee", "great-wave", {"keep_colors": True, "working_size": 200}),
-        ("rocket", "great-wave", {}),  # dark: with a reference of tones below it
+        ("rocket", "udnie", {"working_size": 250}),  # on a canvas of facets
     ]
     for name, style, options in settings:
         query = "".join(f"&{key}={str(value).lower()}" for key, value in options.items())
