@@ -44,9 +44,9 @@ def command(config: Any, options: trainer.Options, method: str = "fast-style") -
     for part in (config, options):
         for name, value in vars(part).items():
             for each in value if isinstance(value, tuple) else [value]:
-                if isinstance(each, bool):
-                    words.append(f"--{'' if each else 'no-'}{name.replace('_', '-')}")
-                elif each not in (None, ""):
+                if each is True:
+                    words.append(f"--{name.replace('_', '-')}")
+                elif each not in (None, "", False):
                     words += [f"--{name.replace('_', '-')}", str(each)]
     return words
 
