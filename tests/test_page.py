@@ -245,7 +245,7 @@ def test_axe_finds_no_serious_fault(browser: Any, url: str, scheme: str, width: 
             visit.sheet(STYLES)
             page.click("summary")
         else:
-            page.locator(".wall img").nth(STYLES).wait_for()
+            page.locator(".wall img").nth(5).wait_for()
         page.add_script_tag(content=axe)
         found = page.evaluate("axe.run()")["violations"]
         serious = [(each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")]
@@ -261,7 +261,7 @@ def test_a_key_is_asked_for_once(browser: Any) -> None:
         page.goto(visit.url)
         page.fill("#key", "open sesame")
         page.keyboard.press("Enter")
-        page.locator(".wall img").nth(STYLES).wait_for()
+        page.locator(".wall img").nth(5).wait_for()
         page.click("img[alt='A dahlia']")
         visit.painted()
         visit.close()

@@ -8,6 +8,7 @@ const engine = await import(document.documentElement.dataset.engine);
 const $ = (id) => document.getElementById(id);
 
 const SMALL = 448; // pixels of the longer side of a photograph in the sheet of all styles
+const ON_WALL = 5; // styles on the first screen
 const KEPT = 8; // paintings that are kept, for going back and forth
 const CONTROLS = ["strength", "keep_colors", "working_size", "max_size", "format", "quality", "tier", "strip"];
 
@@ -400,9 +401,11 @@ async function begin() {
   else if (!photo) await hang();
 }
 
-/** The wall of the first screen: an example photograph, and the same in the first styles. */
+/** The wall of the first screen: an example photograph, and the same in a few styles from the first to the last. */
 async function hang() {
-  const frames = styles.slice(0, 6).map(({ name, title }) => {
+  const shown = Math.min(ON_WALL, styles.length);
+  const chosen = Array.from({ length: shown }, (_, k) => styles[Math.round((k * (styles.length - 1)) / Math.max(shown - 1, 1))]);
+  const frames = chosen.map(({ name, title }) => {
     const figure = document.createElement("figure");
     figure.append(Object.assign(document.createElement("figcaption"), { textContent: title }));
     $("wall").append(figure);
