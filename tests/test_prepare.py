@@ -260,7 +260,7 @@ def test_ctrl_c_says_how_to_go_on(many: Path, tmp_path: Path, limner: Call, monk
     def stopped(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(squares, "difference_hash", stopped)
+    monkeypatch.setattr(resumable, "difference_hash", stopped)
     code, said, errors = limner("prepare", "crops", many, "-o", tmp_path / "set")
     assert (code, said) == (130, "")
     assert errors == "limner: stopped; go on with the same command.\n"
