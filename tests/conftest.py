@@ -1,6 +1,7 @@
 """What the tests share: small pictures, a small style file, small VGG-19 weights. All seeded, nothing downloaded."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,19 @@ def make_photo(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     photo = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
     photo[height // 3 : height // 2, width // 4 : width // 2] = random.integers(0, 256, 3)
     return photo
+
+
+class Full:
+    """A file on a disk that is full after seven bytes."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def write(self, data: bytes) -> int:
+        return int(self.file.write(data[:7]))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 @pytest.fixture(scope="session")

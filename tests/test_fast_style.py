@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
+import limner
 from limner.blocks import painterly
 from limner.errors import LimnerError
 from limner.gallery import card
@@ -175,6 +177,24 @@ def test_both_phases_and_resume_exactly(tmp_path: Path, painting: Path, many_pho
                 path.unlink()
         assert trainer.train("fast_style", config, options(broken, **every), resume=True) is not None
         same(weights(tmp_path / "whole", 12), weights(broken, 12))
+
+
+@pytest.mark.parametrize("preset", ["hand", "print", "planes"])
+def test_presets_go_on_from_a_bundled_style_without_vgg(
+    tmp_path: Path, painting: Path, preset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all options of the preset but for its length. It begins with the style's weights."""
+    from limner.training import trainer
+
+    monkeypatch.setattr(fast_style.features, "load", lambda *_: pytest.fail("asked for"))
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(make_photo(200, 192)).save(tmp_path / "photos" / "a.png")
+    values: dict[str, Any] = {**fast_style.Config.PRESETS[preset], "steps": 1, "initial_steps": 1, "initial_rate": 1e-9, "batch_size": 1}
+    config = fast_style.Config(painting, tmp_path / "photos", **values)
+    out = trainer.train("fast_style", config, options(tmp_path / "run"))
+    assert out is not None
+    photo = make_photo(90, 80)
+    assert np.abs(limner.load(out)(photo).astype(int) - limner.load(str(values["start"]))(photo)).max() <= 1
 
 
 def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:

@@ -27,7 +27,7 @@ from limner.cli import main
 from limner.errors import LimnerError
 from limner.pictures import formats, image, manifest, scanlines, signatures, sources, tags
 from limner.style.style import default_output
-from tests.conftest import make_photo
+from tests.conftest import Full, make_photo
 
 XMP = b"<x:xmpmeta><rdf:Description %s/>%s<dc:title>Harbour</dc:title></x:xmpmeta>"
 
@@ -631,16 +631,6 @@ def test_a_manifest_that_cannot_grow_is_told_once(tmp_path: Path, monkeypatch: p
     record = manifest.Manifest(tmp_path)
     entry = manifest.Entry("a", 1, 2, "b", "s", "w", {})
     record.add(entry)
-
-    class Full:
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def write(self, data: bytes) -> int:
-            return int(self.file.write(data[:7]))
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
 
     record._journal._file = Full(record._journal._file)  # type: ignore[assignment]
     with pytest.raises(LimnerError, match=r"limner-manifest\.jsonl cannot be written"):

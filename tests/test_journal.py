@@ -4,13 +4,13 @@ import errno
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from limner import journal, limits
 from limner.errors import LimnerError
 from limner.journal import Journal
+from tests.conftest import Full
 
 ENTRIES = [{"step": 1, "loss": 0.5}, {"name": "größer \udcff", "of": [1, None]}]
 
@@ -60,17 +60,6 @@ def test_threads_append_whole_lines(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_no_half_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     whole = filled(path)
-
-    class Full:
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def write(self, data: bytes) -> int:
-            return int(self.file.write(data[:7]))
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
-
     with Journal(path) as file:
         file._file = Full(file._file)  # type: ignore[assignment]
         with pytest.raises(OSError) as caught:

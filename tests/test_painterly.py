@@ -74,6 +74,17 @@ def test_colours_come_nearer_to_the_painting_and_warm_things_stay_warm() -> None
     assert painterly.to_lab(painterly.recoloured(grey, colours))[0, 0, 2] < -10
 
 
+def test_photographs_become_as_colourful_as_the_painting() -> None:
+    """Of two paintings with the same hues, one is pale: so are its pictures."""
+    lively = painting()
+    pale = (0.3 * lively + 0.7 * lively.mean(2, keepdims=True)).astype(np.float32)
+    found = []
+    for each in (lively, pale):
+        lab = painterly.to_lab(painterly.recoloured(example("china"), painterly.palette(each)))
+        found.append(np.hypot(lab[..., 1], lab[..., 2]).mean())
+    assert found[1] < 0.6 * found[0]
+
+
 def test_each_pixel_is_recoloured_by_itself() -> None:
     photo, colours = example("coffee"), painterly.palette(painting())
     whole = painterly.recoloured(photo, colours)
