@@ -34,11 +34,12 @@ def main() -> None:
     titles = ["photograph", *(f"{name}, {tier}" for name in tiers for tier in ("standard", "live"))]
     lay_out(rows, titles).save(ROOT / "docs" / "images" / "live.jpg", quality=88)
 
-    photo = scaled(Image.open(PHOTOS / "astronaut.jpg").convert("RGB"), HEIGHT)
+    photo = scaled(Image.open(PHOTOS / "chelsea.jpg").convert("RGB"), HEIGHT)
     strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
-    row = [styles[0](photo, strength=strength) for strength in strengths]
+    starry = limner.load("starry-night")
+    row = [starry(photo, strength=strength) for strength in strengths]
     titles = [f"--strength {strength:g}" for strength in strengths]
-    sheet = lay_out([[*row, styles[0](photo, keep_colors=True)]], [*titles, "--keep-colors"])
+    sheet = lay_out([[*row, starry(photo, keep_colors=True)]], [*titles, "--keep-colors"])
     sheet.save(ROOT / "docs" / "images" / "strength.jpg", quality=88)
 
     storybook, rows = limner.load("storybook"), []

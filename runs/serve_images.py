@@ -16,7 +16,7 @@ IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 VIEWS = {
     "serve-start": [("", 1400, 860, "light")],
-    "serve-work": [("?photo=china&style=great-wave", 1400, 920, "dark")],
+    "serve-work": [("?photo=china&style=starry-night", 1400, 1040, "dark")],
     "serve-phone": [
         (query, 390, 844, scheme) for query, scheme in (("", "light"), ("?photo=coffee&style=ink", "light"), ("?photo=chelsea", "dark"))
     ],
@@ -47,7 +47,7 @@ def _shot(page: Page, url: str) -> Image.Image:
     page.set_default_timeout(300_000)
     if "photo=" in url:  # the last stroke when all else is painted: the page says how long it took
         page.goto(f"{url}&strength=0.95")
-        page.locator(".tile .frame img").nth(4).wait_for()
+        page.locator(".tile .frame img").nth(8).wait_for()
         page.locator("#said", has_text="painted in").wait_for()
         page.fill("#strength", "1")
         page.locator("#said", has_text="Painting").wait_for()

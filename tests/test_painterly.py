@@ -47,6 +47,8 @@ def test_bristles_are_what_neighbouring_strokes_differ_in() -> None:
     assert np.dot(first, (8, 0, 16)) / (np.linalg.norm(first) * np.hypot(8, 16)) > 0.99
     assert 3 < np.linalg.norm(first) < 9
     assert np.linalg.norm(second) < 1
+    grain = np.random.default_rng(0).random((320, 320, 3)).astype(np.float32)
+    assert np.linalg.norm(painterly.palette(grain).bristles, axis=1).max() <= painterly.GRAIN + 1e-3
 
 
 def test_a_dull_scan_is_graded_and_a_lively_one_is_not() -> None:

@@ -78,7 +78,10 @@ function sayRanges() {
 const TIERS = { standard: "as it was trained", int8: "faster (int8)", live: "fastest, coarser (live)" };
 
 function showStyle() {
-  const chosen = document.querySelector("#tiles input:checked").value;
+  const input = document.querySelector("#tiles input:checked");
+  const chosen = input.value;
+  const [row, tileOf] = [$("tiles"), input.parentElement];
+  row.scrollLeft = tileOf.offsetLeft - row.offsetLeft - (row.clientWidth - tileOf.offsetWidth) / 2; // on a phone, into sight
   const style = chosen === "own" ? { ...own.card, tiers: ["standard"] } : styles.find((each) => each.name === chosen);
   $("title").textContent = style.title;
   $("description").textContent = style.description;
