@@ -16,7 +16,7 @@ IMAGES = Path(__file__).parent.parent / "docs" / "images"
 
 VIEWS = {
     "serve-start": [("", 1400, 860, "light")],
-    "serve-work": [("?photo=china&style=starry-night", 1400, 1040, "dark")],
+    "serve-work": [("?photo=china&style=starry-night", 1400, 1100, "dark")],
     "serve-phone": [
         (query, 390, 844, scheme) for query, scheme in (("", "light"), ("?photo=coffee&style=ink", "light"), ("?photo=chelsea", "dark"))
     ],
