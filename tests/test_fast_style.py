@@ -184,9 +184,10 @@ def test_presets_go_on_from_a_bundled_style_without_vgg(
     tmp_path: Path, painting: Path, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all options of the preset but for its length. It begins with the style's weights."""
+    from limner.blocks import features
     from limner.training import trainer
 
-    monkeypatch.setattr(fast_style.features, "load", lambda *_: pytest.fail("asked for"))
+    monkeypatch.setattr(features, "load", lambda *_: pytest.fail("asked for"))
     (tmp_path / "photos").mkdir()
     Image.fromarray(make_photo(200, 192)).save(tmp_path / "photos" / "a.png")
     values: dict[str, Any] = {**fast_style.Config.PRESETS[preset], "steps": 1, "initial_steps": 1, "initial_rate": 1e-9, "batch_size": 1}
