@@ -1,5 +1,6 @@
 """CycleGAN: the paper's networks and losses, and a mapping that is known, learnt in both directions."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from PIL import Image
 from torch import nn
 
 import limner
-from limner.gallery import card
+from limner.blocks.adversarial import augmented
+from limner.blocks.unet import BlurPool, UNet
+from limner.gallery import bundled, card
+from limner.gallery import weights as stored
 from limner.methods import cyclegan
-from limner.methods.cyclegan import Config, Discriminator, Generator
+from limner.methods.cyclegan import Config, Discriminator, Generator, SmoothDiscriminator
 from limner.training import trainer
 from tests.runs import lines, options, same, weights
 
@@ -33,17 +37,84 @@ def test_discriminators_are_the_papers() -> None:
     assert count(Discriminator(64)) == 2_764_737
 
 
-def test_discriminators_see_seventy_pixels() -> None:
-    network = Discriminator(4).double()
+@pytest.mark.parametrize(("network", "side"), [(Discriminator(4), 70), (SmoothDiscriminator(4), 68)])
+def test_patches_of_the_discriminators(network: nn.Sequential, side: int) -> None:
+    network = network.double()
     for i, module in enumerate(network):
-        if not isinstance(module, nn.Conv2d):
+        if not isinstance(module, nn.Conv2d | BlurPool):
             network[i] = nn.Identity()
     picture = torch.rand(1, 3, 160, 160, dtype=torch.double, requires_grad=True)
     scores = network(picture)
     scores[0, 0, scores.shape[2] // 2, scores.shape[3] // 2].backward()
     assert picture.grad is not None
     rows = picture.grad[0].abs().sum((0, 2)).nonzero()
-    assert int(rows.max() - rows.min()) + 1 == 70
+    assert int(rows.max() - rows.min()) + 1 == side
+
+
+def test_gradients_through_the_smooth_discriminator_have_no_grid() -> None:
+    """What a generator is told about each of 8 x 8 pixels, in the mean over the picture: much the same, where strides prefer some."""
+
+    def unevenness(build: Callable[[], nn.Module]) -> float:
+        found = []
+        for seed in range(4):
+            torch.manual_seed(seed)
+            network, picture = build(), torch.rand(8, 3, 160, 160, requires_grad=True)
+            network(picture).square().sum().backward()
+            assert picture.grad is not None
+            energy = picture.grad[..., 40:120, 40:120].square().mean((0, 1)).reshape(10, 8, 10, 8).mean((0, 2))
+            found.append(float(energy.std() / energy.mean()))
+        return sum(found) / len(found)
+
+    smooth, strided = unevenness(lambda: SmoothDiscriminator(8)), unevenness(lambda: Discriminator(8).apply(cyclegan.initialise))
+    assert 2 * smooth < strided, (smooth, strided)
+
+
+def test_augmented_pictures_are_moved_and_have_a_hole() -> None:
+    torch.manual_seed(0)
+    pictures = torch.rand(64, 3, 32, 48) * 0.5 + 0.5
+    found = augmented(pictures)
+    assert found.shape == pictures.shape
+    holes = (found == 0).all(1)
+    assert 0.05 < holes.float().mean() < 0.35  # at most a quarter, less what lies outside, and what was moved in
+    picture = pictures[0]
+    moves = [(down, right) for down in range(-4, 5) for right in range(-6, 7)]
+
+    def agrees(down: int, right: int) -> bool:
+        there = torch.roll(picture, (-down, -right), (1, 2))
+        inside = ~holes[0]
+        return bool(torch.equal(found[0][:, inside], there[:, inside]))
+
+    assert sum(agrees(*move) for move in moves) == 1
+    once = pictures.clone().requires_grad_()
+    augmented(once).sum().backward()
+    assert once.grad is not None
+    assert set(once.grad.unique().tolist()) == {0.0, 1.0}
+
+
+def test_self_similarity_leaves_colours_free() -> None:
+    """It is that of the places, whatever the features' common part and size; another arrangement is another."""
+    torch.manual_seed(0)
+    features = torch.rand(2, 8, 32, 32)
+    found = cyclegan.self_similarity(features)
+    assert found.shape == (2, 256, 256)
+    assert torch.allclose(found.diagonal(dim1=1, dim2=2), torch.ones(2, 256), atol=1e-5)
+    assert torch.allclose(cyclegan.self_similarity(3 * features + 2), found, atol=1e-4)
+    assert (cyclegan.self_similarity(features.flip(3)) - found).abs().mean() > 0.1
+
+
+def test_generators_start_as_the_picture_and_from_a_style() -> None:
+    config = Config(Path(), Path())
+    network = cyclegan.build(config).eval()
+    picture = torch.rand(1, 3, 64, 64)
+    assert (network(picture) - picture).abs().mean() < 0.05
+    painter = replace(config, **Config.PRESETS["painter"])
+    assert painter.start is not None
+    network = cyclegan.start(painter, painter.start)
+    styles = stored.load(bundled.find(painter.start))
+    own = network.state_dict()
+    assert {name for name in own if torch.equal(own[name].float(), styles[name].float())} == set(own)
+    assert isinstance(cyclegan.rebuild(network.arguments), UNet)
+    assert isinstance(cyclegan.rebuild(Generator(8, 1).arguments), Generator)
 
 
 def test_preset_paper_is_the_paper() -> None:
@@ -105,14 +176,16 @@ def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def small(domains: tuple[Path, Path], vgg_file: Path, **changes: Any) -> Config:
-    plain = Config(*domains, vgg=vgg_file, width=8, blocks=1, discriminator_width=8, image_size=32, score_layers=("relu1_2",))
-    return replace(plain, **changes)
+    papers: dict[str, Any] = {"generator": "paper", "discriminator": "paper", "photo_size": 0, "augment": False}
+    tiny = {"width": 8, "blocks": 1, "discriminator_width": 8, "image_size": 32, "score_layers": ("relu1_2",)}
+    return Config(*domains, vgg=vgg_file, **papers | tiny | changes)
 
 
 @pytest.mark.slow
-def test_a_known_mapping_is_learnt_both_ways(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path) -> None:
+@pytest.mark.parametrize("generator", ["paper", "unet"])
+def test_a_known_mapping_is_learnt_both_ways(tmp_path: Path, domains: tuple[Path, Path], vgg_file: Path, generator: str) -> None:
     run = tmp_path / "swap"
-    config = small(domains, vgg_file, steps=300, batch_size=2, learning_rate=2e-3)
+    config = small(domains, vgg_file, steps=300, batch_size=2, learning_rate=2e-3, discriminator_rate=2e-3, generator=generator)
     assert trainer.train("cyclegan", config, options(run, checkpoint_every=150)) == run / "style.onnx"
     found = lines(run / "metrics.jsonl")
     assert np.mean([line["cycle"] for line in found[-5:]]) < 0.6 * np.mean([line["cycle"] for line in found[:5]])

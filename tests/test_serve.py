@@ -381,16 +381,16 @@ def test_a_client_that_goes_away_frees_its_place() -> None:
         body = picture()
         address = urlsplit(served.url)
         connections = []
-        for _ in range(2):  # one in work, one that waits
+        for number in (1, 2):  # one in work, one that waits
             connection = socket.create_connection((address.hostname or "", address.port or 0))
             head = f"POST /v1/stylize HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
             connection.sendall(head.encode() + body)
             connections.append(connection)
+            serving.until(lambda number=number: served.server.line.taken == number)
         assert held.begun.acquire(timeout=serving.PATIENCE)
-        serving.until(lambda: served.server.line.taken == 2)
-        for connection in connections:
-            connection.close()
-        serving.until(lambda: served.server.line.taken == 0)
+        for left in (1, 0):  # the one that waits goes first: otherwise it could begin before it goes
+            connections[left].close()
+            serving.until(lambda left=left: served.server.line.taken == left)
         assert not held.begun.acquire(blocking=False)  # the one that waited was never begun
         held.go.set()
         assert client.post("/v1/stylize", content=body).status_code == 200

@@ -49,21 +49,24 @@ class UNet(StyleNetwork):
 
     With ``canvas`` 1 it sees bristles beside the photograph (``limner.blocks.bristles``): a canvas, which it holds itself, repeated over
     the picture and drawn out along its forms; with 2, a canvas of facets. ``canvas.start`` gives it one.
+
+    With ``smooth`` 1 it halves the picture by ``BlurPool``, not by convolutions with a stride: those have a grid of their own, which shows
+    in what they paint, and in the gradients that come back through them.
     """
 
     may_lack = ("canvas.", "ground.")
 
-    def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0) -> None:
+    def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0, smooth: int = 0) -> None:
         super().__init__()
-        chosen = {name: value for name, value in (("canvas", canvas), ("monochrome", monochrome)) if value}
+        chosen = {name: value for name, value in (("canvas", canvas), ("monochrome", monochrome), ("smooth", smooth)) if value}
         self.arguments = {"width": width, "levels": levels, "blocks": blocks} | chosen
         self.multiple_of = max(2**levels, COARSE if canvas == 1 else 1)
         self.min_side = 2 * self.multiple_of
-        self.receptive_field = _receptive_field(levels, blocks) + (REACH_OF_DIRECTIONS if canvas == 1 else 0)
+        self.receptive_field = _receptive_field(levels, blocks, 4 if smooth else 3) + (REACH_OF_DIRECTIONS if canvas == 1 else 0)
         sizes = [min(width * 2**n, 128) for n in range(levels + 1)]
         pairs = list(pairwise(sizes))
         self.enter = nn.Conv2d(3, width, 7, padding=3, padding_mode="reflect")
-        self.halve = nn.ModuleList(nn.Conv2d(a, a, 3, 2, 1) for a, _ in pairs)
+        self.halve = nn.ModuleList(BlurPool(a) if smooth else nn.Conv2d(a, a, 3, 2, 1) for a, _ in pairs)
         self.widen = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
         made = [Block(sizes[-1]) for _ in range(blocks)]
         self.blocks = nn.ModuleList(made)
@@ -95,7 +98,8 @@ class UNet(StyleNetwork):
         x, skips = leaky(x), []
         for halve, widen in zip(self.halve, self.widen, strict=True):
             skips.append(x)
-            x = leaky(widen(leaky(halve(x))))
+            halved = halve(x)
+            x = leaky(widen(halved if isinstance(halve, BlurPool) else leaky(halved)))
         for block in self.blocks:
             x = block(x)
         for narrow, join in zip(self.narrow, self.join, strict=True):
@@ -105,6 +109,25 @@ class UNet(StyleNetwork):
         # While it learns, values may leave the range: what is cut off would have no gradient, and never come back.
         drawn = drawn if self.training else drawn.clamp(0, 1)
         return drawn if self.tint is None else self.tint(drawn)
+
+
+class BlurPool(nn.Module):
+    """Half the size, each pixel a mean over 4 x 4 of them with the weights 1, 3, 3, 1: nothing finer is left that could pass for something
+    coarser. It has no weights to learn. Float NCHW to the same; ``padding`` 1, by reflection, for exactly half the size.
+
+    Richard Zhang, "Making Convolutional Networks Shift-Invariant Again", ICML 2019, https://arxiv.org/abs/1904.11486.
+    """
+
+    def __init__(self, channels: int, padding: int = 1) -> None:
+        super().__init__()
+        row = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.channels, self.padding = channels, padding
+        self.register_buffer("kernel", (row[:, None] * row).repeat(channels, 1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.padding:
+            x = F.pad(x, (self.padding,) * 4, mode="reflect")
+        return F.conv2d(x, self.get_buffer("kernel"), stride=2, groups=self.channels)
 
 
 class Ramp(nn.Module):
@@ -133,14 +156,16 @@ class Ramp(nn.Module):
         return F.conv2d(hinges, self.get_buffer("bends"), self.get_buffer("black"))
 
 
-def _receptive_field(levels: int, blocks: int) -> int:
-    """Pixels in a row that one pixel comes from, followed backwards: each 3 x 3 convolution needs two more than it gives."""
+def _receptive_field(levels: int, blocks: int, halving: int) -> int:
+    """Pixels in a row that one pixel comes from, followed backwards: each 3 x 3 convolution needs two more than it gives.
+    ``halving`` is the side of what halves.
+    """
     side = 7  # to_rgb
     for _ in range(levels):
         side = (side + 2) // 2 + 2 + 2  # join; enlarging, whose pixels lie between two; narrow
     side += 4 * blocks
     for _ in range(levels):
-        side = 2 * (side + 2) + 1  # widen; halve
+        side = 2 * (side + 2 - 1) + halving  # widen; halve
     return side + 6  # enter
 
 

@@ -4,9 +4,15 @@ Jun-Yan Zhu, Taesung Park, Phillip Isola, Alexei A. Efros, "Unpaired Image-to-Im
 Networks", ICCV 2017, https://arxiv.org/abs/1703.10593. Painting styles, seasons, horses and zebras: whatever has two sides.
 
 Differs from the paper:
-- The generators have half the channels and six residual blocks, crops are of 128 px, and batches of four.
-- Upsampling is nearest-neighbour and convolution, not a transposed one (checkerboard).
-- Crops are cut at scales from 0.6 of the short side on, not from one size of 286 px; pictures are never squashed to a square.
+- The generators are U-Nets without norm that draw on the picture they are given (option ``generator``). The paper's make every pixel anew,
+  and their instance norm lets a small strong spike through, which becomes a droplet.
+- The discriminators have spectral norm in the place of norm layers and no strides: blurred, then halved (option ``discriminator``). Strides
+  leave a grid in the gradients, from which the generators learn a weave. Takeru Miyato et al., "Spectral Normalization for Generative
+  Adversarial Networks", ICLR 2018, https://arxiv.org/abs/1802.05957.
+- They are shown pictures that are moved and have holes, where there are few to learn from (option ``augment``).
+- A generator may start from a style (options ``start`` and ``start_back``), such as a painter's hand, and see bristles (``canvas``).
+- Crops are of 128 px, of pictures as they are at a short side of 256 px (option ``photo_size``), and batches of four; nothing is squashed.
+- Gradients are clipped.
 - The style files hold an average of the weights (option ``averaging``), and those of the checkpoint with the best held-out number.
 
 ``--preset paper`` is the paper, for its photographs and Monets: 200 epochs of 6,287 steps, one for each picture of the larger domain. For
@@ -18,18 +24,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 
-from limner.blocks import features
-from limner.blocks.adversarial import ImagePool, KernelDistance
+from limner.blocks import canvas, features
+from limner.blocks.adversarial import ImagePool, KernelDistance, augmented
 from limner.blocks.network import StyleNetwork
+from limner.blocks.unet import BlurPool, UNet
 from limner.errors import require
+from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
+
+SIMILARITY = ("relu3_3",)
+"""VGG-19 layer of the self-similarity loss."""
+OUTSIDE = 4.0
+"""Weight of what generators draw below black and above white, which is cut off."""
 
 STYLES = {"average": "", "average_back": "-back"}
 """Both generators become style files: from domain A to B, and back."""
@@ -44,31 +58,61 @@ class Config:
     domain_b: Path
     """Pictures of the other kind, such as paintings: a folder, or the array `b` of an .npz, perhaps the same file."""
     vgg: Path | None = None
-    """VGG-19 weights for the held-out number (.safetensors or torchvision's .pth); downloaded once if left out."""
-    steps: int = 30_000
+    """VGG-19 weights (.safetensors or torchvision's .pth), for the held-out number and the self-similarity; downloaded once if left out."""
+    start: str | None = None
+    """A style whose weights the generator from A to B starts from, in the place of random ones: a bundled one's name, or a style file (or
+    the .safetensors beside it)."""
+    start_back: str | None = None
+    """Likewise for the generator from B to A."""
+    steps: int = 4_000
     """Training steps; the learning rate is constant in the first half and falls to zero in the second (section 7.1: 100 epochs each)."""
     batch_size: int = 4
     """Pictures of each domain a step (section 7.1: 1)."""
     image_size: int = 128
     """Side of the square crops, in pixels (section 7.1: 128 or 256)."""
+    photo_size: int = 256
+    """Short side, in pixels, to which larger pictures of both domains are reduced before they are cropped as they are; 0 crops at random
+    scales."""
     min_scale: float = 0.6
-    """Smallest crop, as a part of the picture's short side."""
+    """Where `photo_size` is 0: smallest crop, as a part of the picture's short side."""
     max_scale: float = 1.0
-    """Largest crop (the authors' code: 256 of 286 px, always)."""
-    width: int = 32
+    """Likewise the largest crop (the authors' code: 256 of 286 px, always)."""
+    working_size: int = 0
+    """Short side, in pixels, at which the finished styles paint; what they paint is enlarged. 0: at each picture's own size."""
+    generator: Literal["unet", "paper"] = "unet"
+    """U-Nets without norm, which draw on the picture; or the paper's residual networks with instance norm."""
+    width: int = 24
     """Channels of the generators' first layer (section 7.2: 64)."""
-    blocks: int = 6
+    levels: int = 2
+    """How many times the U-Nets halve the picture."""
+    blocks: int = 4
     """Residual blocks of the generators (section 7.2: 6 for 128 px, 9 from 256 px on)."""
+    smooth: bool = True
+    """Let the U-Nets blur before they halve, in the place of convolutions with a stride."""
+    canvas: bool = False
+    """Let the U-Nets see bristles beside the picture, as painters do."""
     upsampling: Literal["resize", "transposed"] = "resize"
-    """Enlarge, then convolve; or the paper's transposed convolution."""
+    """Of the paper's generators: enlarge, then convolve; or its transposed convolution."""
+    discriminator: Literal["smooth", "paper"] = "smooth"
+    """Discriminators that blur before they halve, with spectral norm; or the paper's, with strides and instance norm."""
     discriminator_width: int = 32
     """Channels of the discriminators' first layer (section 7.2: 64)."""
+    augment: bool = True
+    """Show the discriminators pictures that are moved and have holes: for domains of few pictures."""
     cycle_weight: float = 10.0
     """lambda of equation 3: how well there and back must lead to the same picture."""
     identity_weight: float = 5.0
     """Weight of the identity loss (section 5.2: half of lambda); it keeps colours. 0 where colours are to change, as from day to night."""
+    adversarial_weight: float = 1.0
+    """Weight of the adversarial loss (equation 3: 1): more goes further from the given picture."""
+    similarity_weight: float = 0.0
+    """Weight of the self-similarity loss: which parts of a picture are alike, to VGG-19, is kept; any colours will do."""
     learning_rate: float = 2e-4
-    """Adam's rate (section 4)."""
+    """Adam's rate of the generators (section 4)."""
+    discriminator_rate: float = 2e-4
+    """Adam's rate of the discriminators (section 4)."""
+    clipping: float = 1.0
+    """Largest norm of the generators' gradient; 0 lets it be."""
     pool: int = 50
     """Generated pictures, old and new, that each discriminator is shown from (section 4)."""
     averaging: float = 0.999
@@ -77,25 +121,53 @@ class Config:
     """VGG-19 layers of the held-out number; the last one is that of its content part."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "width", "discriminator_width"):
+        for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
             require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
-        for name in ("blocks", "pool", "cycle_weight", "identity_weight"):
+        weights = ("cycle_weight", "identity_weight", "adversarial_weight", "similarity_weight")
+        for name in ("blocks", "pool", "clipping", *weights):
             require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
+        for name in ("learning_rate", "discriminator_rate"):
+            require(getattr(self, name) > 0, f"`{name}` must be above 0, not {getattr(self, name):g}.")
         require(0 <= self.averaging < 1, f"`averaging` must be from 0 to below 1, not {self.averaging:g}.")
-        require(self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate:g}.")
-        size = self.image_size
-        require(size >= 32 and size % 4 == 0, f"`image_size` must be a multiple of 4 from 32 on, not {size}.")
+        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        size, multiple = self.image_size, max(4, 2**self.levels) if self.generator == "unet" else 4
+        least = 96 if self.discriminator == "smooth" else 32
+        require(size >= least and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from {least} on, not {size}.")
+        require(self.photo_size == 0 or self.photo_size >= size, f"`photo_size` must be 0 or at least `image_size` ({size}).")
+        require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
+        require(not self.canvas or self.generator == "unet", "`canvas` is for the U-Net: leave it out, or set `generator` to unet.")
         require(
             0 < self.min_scale <= self.max_scale <= 1,
             f"`min_scale` and `max_scale` must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
         )
         require(len(self.score_layers) > 0, "`score_layers` needs at least one layer, such as relu1_2.")
 
+    LATER: ClassVar[dict[str, object]] = {
+        **{
+            "photo_size": 0,
+            "working_size": 0,
+            "generator": "paper",
+            "levels": 2,
+            "smooth": True,
+            "canvas": False,
+            "discriminator": "paper",
+        },
+        **{"augment": False, "adversarial_weight": 1.0, "similarity_weight": 0.0, "discriminator_rate": 2e-4, "clipping": 0.0},
+    }
+    """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
+
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
+        "painter": {"start": "water-lilies", "canvas": True, "blocks": 5, "smooth": False, "working_size": 320}
+        | {"learning_rate": 1e-4, "identity_weight": 2.0},
         "paper": {
             "steps": 1_257_400,
             "batch_size": 1,
             "image_size": 256,
+            "photo_size": 0,
+            "generator": "paper",
+            "discriminator": "paper",
+            "augment": False,
+            "clipping": 0.0,
             "min_scale": 256 / 286,
             "max_scale": 256 / 286,
             "width": 64,
@@ -181,6 +253,26 @@ class Discriminator(nn.Sequential):
         )
 
 
+class SmoothDiscriminator(nn.Sequential):
+    """Like the paper's, on patches of 68 x 68 pixels: float NCHW RGB in [-1, 1], H and W from 68 on, to a score for each of them.
+
+    Spectral norm takes the place of norm, and each halving blurs first. Nothing is padded: there is no border to know a picture by.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        def conv(inputs: int, outputs: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(inputs, outputs, 3))
+
+        leaky = nn.LeakyReLU(0.2)
+        super().__init__(
+            *(conv(3, width), leaky),
+            *(BlurPool(width, padding=0), conv(width, 2 * width), leaky),
+            *(BlurPool(2 * width, padding=0), conv(2 * width, 4 * width), leaky),
+            *(BlurPool(4 * width, padding=0), conv(4 * width, 8 * width), leaky),
+            conv(8 * width, 1),
+        )
+
+
 def initialise(module: nn.Module) -> None:
     """Weights from a Gaussian of deviation 0.02 (section 7.1); for ``network.apply``."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
@@ -189,13 +281,54 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def build(config: Config) -> Generator:
-    return Generator(config.width, config.blocks, int(config.upsampling == "transposed")).apply(initialise)
+def build(config: Config) -> StyleNetwork:
+    if config.generator == "paper":
+        return Generator(config.width, config.blocks, int(config.upsampling == "transposed")).apply(initialise)
+    network = UNet(config.width, config.levels, config.blocks, canvas=int(config.canvas), smooth=int(config.smooth))
+    if network.canvas is not None:
+        network.canvas.start(canvas.bristles())
+    return network
+
+
+def rebuild(arguments: dict[str, int]) -> StyleNetwork:
+    """The network that these ``arguments`` of a card describe: a U-Net is the one that has levels."""
+    return UNet(**arguments) if "levels" in arguments else Generator(**arguments)
+
+
+def about(config: Config) -> dict[str, Any]:
+    """What the card says of the pictures that suit a style: those of its crops."""
+    return {"best_short_side": config.photo_size} if config.photo_size and not config.working_size else {}
+
+
+def start(config: Config, style: str | None) -> StyleNetwork:
+    """A generator with the weights of a ``style``, or with random ones."""
+    network = build(config)
+    if style is not None:
+        network.start_from(bundled.find(style))
+    return network
+
+
+def judges(config: Config) -> nn.ModuleDict:
+    """The discriminators D_A and D_B."""
+    if config.discriminator == "smooth":
+        return nn.ModuleDict({domain: SmoothDiscriminator(config.discriminator_width) for domain in "ab"})
+    return nn.ModuleDict({domain: Discriminator(config.discriminator_width).apply(initialise) for domain in "ab"})
 
 
 def adversarial_loss(scores: Tensor, *, real: bool) -> Tensor:
     """Least squares (section 4): how far float scores are from 1, for what should pass as real, or from 0."""
     return (scores.float() - float(real)).square().mean()
+
+
+def self_similarity(features: Tensor) -> Tensor:
+    """How alike the features at any two of 16 x 16 places are: float32 N x P x P of float NCHW, from -1 to 1.
+
+    Nicholas Kolkin, Jason Salavon, Gregory Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity", CVPR 2019,
+    https://arxiv.org/abs/1904.12785.
+    """
+    flat = F.adaptive_avg_pool2d(features.float(), 16).flatten(2)
+    flat = F.normalize(flat - flat.mean(2, keepdim=True), dim=1)
+    return flat.transpose(1, 2) @ flat
 
 
 def held_out_number(
@@ -224,7 +357,7 @@ def held_out_number(
         found = {}
         with torch.no_grad(), run.autocast():
             for way, (network, given, _) in ways.items():
-                made = [network(batch).float() for batch in given]
+                made = [network(batch).float().clamp(0, 1) for batch in given]
                 found[f"kernel_{way}"] = distances[way](made) / at_first[way]
                 found[f"content_{way}"] = torch.stack([content(*pair) for pair in zip(made, given, strict=True)]).mean()
         kernel, lost = (torch.stack([found[f"{part}_{way}"] for way in ways]).mean() for part in ("kernel", "content"))
@@ -234,28 +367,46 @@ def held_out_number(
 
 
 def train(config: Config, run: Run) -> None:
-    there, back = run.place(build(config)), run.place(build(config))  # G: A to B, and F: B to A
-    discriminators = run.place(nn.ModuleDict({domain: Discriminator(config.discriminator_width).apply(initialise) for domain in "ab"}))
+    there, back = (run.place(start(config, style)) for style in (config.start, config.start_back))  # G: A to B, and F: B to A
+    discriminators = run.place(judges(config))
     generators = nn.ModuleDict({"there": there, "back": back})
-    adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
-    optimizer, discriminator_optimizer = adam(generators.parameters()), adam(discriminators.parameters())
+    adam = partial(torch.optim.Adam, betas=(0.5, 0.999), fused=True)
+    optimizer = adam(generators.parameters(), config.learning_rate)
+    discriminator_optimizer = adam(discriminators.parameters(), config.discriminator_rate)
     half = config.steps / 2
     schedules = [LambdaLR(each, lambda step: min(1.0, (config.steps - step) / half)) for each in (optimizer, discriminator_optimizer)]
     averages = [run.average(each, config.averaging, name=name) for each, name in zip((there, back), STYLES, strict=True)]
     pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
+    vgg = run.place(features.load(SIMILARITY, config.vgg)) if config.similarity_weight else None
+
+    def judge(domain: str, pictures: Tensor) -> Tensor:
+        pictures = pictures * 2 - 1
+        scores: Tensor = discriminators[domain](augmented(pictures) if config.augment else pictures)
+        return scores
+
+    def dissimilarity(generated: Tensor, given: Tensor) -> Tensor:
+        """At half the size: strokes are the style's."""
+        if vgg is None:
+            return generated.new_zeros(())
+        found, wanted = (self_similarity(vgg(F.avg_pool2d(batch, 2))[SIMILARITY[0]]) for batch in (generated, given))
+        return (found - wanted).abs().mean()
 
     def generator_losses(a: Tensor, b: Tensor) -> dict[str, Tensor]:
         with run.autocast():
-            fake_b, fake_a = there(a).float(), back(b).float()
-            adversarial = adversarial_loss(discriminators["b"](fake_b * 2 - 1), real=True)
-            adversarial = adversarial + adversarial_loss(discriminators["a"](fake_a * 2 - 1), real=True)
+            drawn_b, drawn_a = there(a).float(), back(b).float()
+            fake_b, fake_a = drawn_b.clamp(0, 1), drawn_a.clamp(0, 1)  # U-Nets draw out of the range while they learn
+            adversarial = adversarial_loss(judge("b", fake_b), real=True) + adversarial_loss(judge("a", fake_a), real=True)
             # Pictures are in [0, 1] here and in [-1, 1] in the paper: twice the difference is its loss.
             cycle = 2 * (F.l1_loss(back(fake_b).float(), a) + F.l1_loss(there(fake_a).float(), b))
-            loss = adversarial + config.cycle_weight * cycle
+            loss = config.adversarial_weight * adversarial + config.cycle_weight * cycle
+            loss = loss + OUTSIDE * (F.l1_loss(drawn_b, fake_b) + F.l1_loss(drawn_a, fake_a))
             found = {"adversarial": adversarial, "cycle": cycle}
             if config.identity_weight:
                 found["identity"] = 2 * (F.l1_loss(there(b).float(), b) + F.l1_loss(back(a).float(), a))
                 loss = loss + config.identity_weight * found["identity"]
+            if config.similarity_weight:
+                found["similarity"] = dissimilarity(fake_b, a) + dissimilarity(fake_a, b)
+                loss = loss + config.similarity_weight * found["similarity"]
         return {"loss": loss, **found, "fake_a": fake_a.detach(), "fake_b": fake_b.detach()}
 
     def discriminator_losses(a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
@@ -263,20 +414,15 @@ def train(config: Config, run: Run) -> None:
         found = {}
         with run.autocast():
             for domain, real, fake in (("a", a, fake_a), ("b", b, fake_b)):
-                scores = discriminators[domain](torch.cat([real, fake]) * 2 - 1).chunk(2)
+                scores = judge(domain, torch.cat([real, fake])).chunk(2)
                 found[f"discriminator_{domain}"] = (adversarial_loss(scores[0], real=True) + adversarial_loss(scores[1], real=False)) / 2
         return found
 
     def stream(path: Path, domain: str) -> Pictures:
-        return run.pictures(
-            path,
-            size=config.image_size,
-            batch_size=config.batch_size,
-            min_scale=config.min_scale,
-            max_scale=config.max_scale,
-            name=f"domain_{domain}",
-            domain=domain,
-        )
+        wanted = partial(run.pictures, path, size=config.image_size, batch_size=config.batch_size, name=f"domain_{domain}", domain=domain)
+        if config.photo_size:
+            return wanted(min_scale=None, short_side=config.photo_size)
+        return wanted(min_scale=config.min_scale, max_scale=config.max_scale)
 
     domain_a, domain_b = stream(config.domain_a, "a"), stream(config.domain_b, "b")
     average, average_back = (each.module for each in averages)
@@ -297,6 +443,8 @@ def train(config: Config, run: Run) -> None:
         fake_a, fake_b = pool_a.swap(found.pop("fake_a")), pool_b.swap(found.pop("fake_b"))
         optimizer.zero_grad()
         run.backward(found["loss"], generators)
+        if config.clipping:
+            nn.utils.clip_grad_norm_(generators.parameters(), config.clipping)
         optimizer.step()
 
         judged = discriminator_losses_of(a, b, fake_a, fake_b)
