@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limner"
 HEAVY = {"torch", "openvino", "onnxruntime", "ray", "pyarrow"}
 
-GROUND = "colour errors extras files journal limits parallel privacy progress version"
+GROUND = "colour errors extras files journal limits parallel privacy progress ranges version"
 # The storeys of the house, from the ground up (docs/architecture.md): who lives on one imports from those below, and from its own room.
 STOREYS = (GROUND, "pictures gallery", "blocks", "methods", "style", "batch prepare training", "serve", "cli", "__init__ __main__")
 STOREY = {room: number for number, rooms in enumerate(STOREYS) for room in rooms.split()}

@@ -28,9 +28,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
@@ -47,6 +48,7 @@ from limner.colour import LUMA
 from limner.errors import require
 from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
+from limner.ranges import Count, CountOrZero, Part, Positive, PositiveOrZero, check
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,15 @@ class Config:
     start: str | None = None
     """A style whose weights to start from, in the place of random ones: a bundled one's name, or a style file of this method (or the
     .safetensors beside it)."""
-    steps: int = 4_000
+    steps: Count = 4_000
     """Training steps of both phases together."""
-    initial_steps: int = 3_000
+    initial_steps: CountOrZero = 3_000
     """Steps of the initialisation phase, which has no discriminator (section 3.3: 10 epochs)."""
     target: Literal["abstraction", "photo"] = "abstraction"
     """What the initialisation phase aims at, and what content is measured against: an abstraction of the photograph, or the photograph."""
     abstraction: Literal["storybook", "ink", "comic"] = "storybook"
     """Which abstraction: flat colours with outlines, a wash under lines of ink, or few hard tones under heavy ink."""
-    batch_size: int = 4
+    batch_size: Count = 4
     """Photographs, and cartoons, a step."""
     image_size: int = 128
     """Side of the square crops, in pixels (section 4.1: 256)."""
@@ -82,23 +84,23 @@ class Config:
     """Short side, in pixels, to which larger photographs are reduced before they are cropped; about what the style will see."""
     working_size: int = 384
     """Short side, in pixels, at which the finished style paints; what it paints is enlarged. 0: at each photograph's own size."""
-    cartoon_min_scale: float = 0.45
+    cartoon_min_scale: Part = 0.45
     """Smallest crop of a cartoon, as a part of its short side: smaller gives wider lines."""
-    cartoon_max_scale: float = 0.7
+    cartoon_max_scale: Part = 0.7
     """Largest crop of a cartoon, likewise."""
     generator: Literal["unet", "paper"] = "unet"
     """A U-Net without norm, or the paper's residual network with instance norm."""
-    width: int = 24
+    width: Count = 24
     """Channels of the generator's first layer (figure 2: 64)."""
-    levels: int = 3
+    levels: Annotated[int, Ge(1), Le(5)] = 3
     """How many times the U-Net halves the picture."""
-    blocks: int = 4
+    blocks: CountOrZero = 4
     """Residual blocks of the generator (figure 2: 8)."""
     monochrome: bool = False
     """Draw in the colours of ink on paper alone: for the abstraction ink."""
     upsampling: Literal["resize", "transposed"] = "resize"
     """Of the paper's generator: enlarge, then convolve; or its transposed convolution."""
-    discriminator_width: int = 16
+    discriminator_width: Count = 16
     """Channels of the discriminator's first layer (figure 2: 32)."""
     discriminator_norm: Literal["spectral", "instance"] = "spectral"
     """Spectral norm of its weights, or norm layers as in figure 2."""
@@ -106,50 +108,43 @@ class Config:
     """What the discriminator sees: grey pictures, so that it learns lines and not the palette, or the paper's coloured ones."""
     adversarial_loss: Literal["hinge", "least-squares", "log"] = "hinge"
     """Form of the adversarial loss; log is the paper's (equation 3), least squares that of the authors' code."""
-    edge_weight: float = 0.5
+    edge_weight: PositiveOrZero = 0.5
     """Weight of cartoons without clear edges among what the discriminator must find false (equation 3: 1)."""
-    content_weight: float = 3.0
+    content_weight: PositiveOrZero = 3.0
     """omega of equation 2: more keeps closer to the target, less draws more freely."""
     content_measure: Literal["relative", "plain"] = "relative"
     """Whether the content loss is divided by the target's own feature energy, or plain as in equation 4."""
     content_layers: tuple[str, ...] = ("conv2_2",)
     """VGG-19 layers of the content loss, before their ReLU (section 3.2.2: conv4_4, which a file that ends at conv3_4 cannot give)."""
-    colour_weight: float = 3.0
+    colour_weight: PositiveOrZero = 3.0
     """Weight of the colour loss: more keeps the target's colours, 0 leaves them alone."""
-    ink_weight: float = 3.0
+    ink_weight: PositiveOrZero = 3.0
     """In the initialisation phase: how much more a line of ink counts than what lies beside it."""
-    initial_rate: float = 1e-3
+    initial_rate: Positive = 1e-3
     """Adam's rate in the initialisation phase, falling along a cosine where its target is an abstraction."""
-    learning_rate: float = 5e-5
+    learning_rate: Positive = 5e-5
     """Adam's rate of the generator in the adversarial phase, constant in its first half, then falling to zero."""
-    discriminator_rate: float = 1e-4
+    discriminator_rate: Positive = 1e-4
     """Adam's rate of the discriminator, falling likewise."""
-    clipping: float = 1.0
+    clipping: PositiveOrZero = 1.0
     """Largest norm of the generator's gradient; 0 lets it be."""
-    pool: int = 50
+    pool: CountOrZero = 50
     """Generated pictures, old and new, that the discriminator is shown from; 0 shows it the newest only."""
-    edge_kernel: int = 5
+    edge_kernel: Annotated[int, Ge(1), Le(31)] = 5
     """Side, in pixels, of the squares by which edges are widened and blurred; odd."""
     edge_blur: Blur = "gaussian"
     """How edges are blurred."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
-            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
-        for name in ("initial_steps", "blocks", "pool", "content_weight", "colour_weight", "ink_weight", "edge_weight", "clipping"):
-            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
-        for name in ("initial_rate", "learning_rate", "discriminator_rate"):
-            require(getattr(self, name) > 0, f"`{name}` must be above 0, not {getattr(self, name):g}.")
+        check(self)
         require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
         size, kernel, smallest, largest = self.image_size, self.edge_kernel, self.cartoon_min_scale, self.cartoon_max_scale
         multiple = 2**self.levels if self.generator == "unet" else 4
         require(size >= 32 and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from 32 on, not {size}.")
         require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
         require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
-        require(0 < smallest <= 1, f"`cartoon_min_scale` must be above 0 and at most 1, not {smallest:g}.")
-        require(smallest <= largest <= 1, f"`cartoon_max_scale` must be from `cartoon_min_scale` ({smallest:g}) to 1, not {largest:g}.")
-        require(kernel % 2 == 1 and 1 <= kernel <= 31, f"`edge_kernel` must be odd and from 1 to 31, not {kernel}.")
-        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        require(smallest <= largest, f"`cartoon_max_scale` must be from `cartoon_min_scale` ({smallest:g}) to 1, not {largest:g}.")
+        require(kernel % 2 == 1, f"`edge_kernel` must be odd, which {kernel} is not.")
         require(len(self.content_layers) > 0, "`content_layers` needs at least one layer, such as conv3_2.")
         require(not self.monochrome or self.generator == "unet", "`monochrome` is for the U-Net: leave it out, or set `generator` to unet.")
 

@@ -24,9 +24,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Le, Lt
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
@@ -39,6 +40,7 @@ from limner.blocks.unet import BlurPool, UNet
 from limner.errors import require
 from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
+from limner.ranges import Count, CountOrZero, Part, Positive, PositiveOrZero, check
 
 SIMILARITY = ("relu3_3",)
 """VGG-19 layer of the self-similarity loss."""
@@ -64,28 +66,28 @@ class Config:
     the .safetensors beside it)."""
     start_back: str | None = None
     """Likewise for the generator from B to A."""
-    steps: int = 4_000
+    steps: Count = 4_000
     """Training steps; the learning rate is constant in the first half and falls to zero in the second (section 7.1: 100 epochs each)."""
-    batch_size: int = 4
+    batch_size: Count = 4
     """Pictures of each domain a step (section 7.1: 1)."""
     image_size: int = 128
     """Side of the square crops, in pixels (section 7.1: 128 or 256)."""
     photo_size: int = 256
     """Short side, in pixels, to which larger pictures of both domains are reduced before they are cropped as they are; 0 crops at random
     scales."""
-    min_scale: float = 0.6
+    min_scale: Part = 0.6
     """Where `photo_size` is 0: smallest crop, as a part of the picture's short side."""
-    max_scale: float = 1.0
+    max_scale: Part = 1.0
     """Likewise the largest crop (the authors' code: 256 of 286 px, always)."""
     working_size: int = 0
     """Short side, in pixels, at which the finished styles paint; what they paint is enlarged. 0: at each picture's own size."""
     generator: Literal["unet", "paper"] = "unet"
     """U-Nets without norm, which draw on the picture; or the paper's residual networks with instance norm."""
-    width: int = 24
+    width: Count = 24
     """Channels of the generators' first layer (section 7.2: 64)."""
-    levels: int = 2
+    levels: Annotated[int, Ge(1), Le(5)] = 2
     """How many times the U-Nets halve the picture."""
-    blocks: int = 4
+    blocks: CountOrZero = 4
     """Residual blocks of the generators (section 7.2: 6 for 128 px, 9 from 256 px on)."""
     smooth: bool = True
     """Let the U-Nets blur before they halve, in the place of convolutions with a stride."""
@@ -95,51 +97,40 @@ class Config:
     """Of the paper's generators: enlarge, then convolve; or its transposed convolution."""
     discriminator: Literal["smooth", "paper"] = "smooth"
     """Discriminators that blur before they halve, with spectral norm; or the paper's, with strides and instance norm."""
-    discriminator_width: int = 32
+    discriminator_width: Count = 32
     """Channels of the discriminators' first layer (section 7.2: 64)."""
     augment: bool = True
     """Show the discriminators pictures that are moved and have holes: for domains of few pictures."""
-    cycle_weight: float = 10.0
+    cycle_weight: PositiveOrZero = 10.0
     """lambda of equation 3: how well there and back must lead to the same picture."""
-    identity_weight: float = 5.0
+    identity_weight: PositiveOrZero = 5.0
     """Weight of the identity loss (section 5.2: half of lambda); it keeps colours. 0 where colours are to change, as from day to night."""
-    adversarial_weight: float = 1.0
+    adversarial_weight: PositiveOrZero = 1.0
     """Weight of the adversarial loss (equation 3: 1): more goes further from the given picture."""
-    similarity_weight: float = 0.0
+    similarity_weight: PositiveOrZero = 0.0
     """Weight of the self-similarity loss: which parts of a picture are alike, to VGG-19, is kept; any colours will do."""
-    learning_rate: float = 2e-4
+    learning_rate: Positive = 2e-4
     """Adam's rate of the generators (section 4)."""
-    discriminator_rate: float = 2e-4
+    discriminator_rate: Positive = 2e-4
     """Adam's rate of the discriminators (section 4)."""
-    clipping: float = 1.0
+    clipping: PositiveOrZero = 1.0
     """Largest norm of the generators' gradient; 0 lets it be."""
-    pool: int = 50
+    pool: CountOrZero = 50
     """Generated pictures, old and new, that each discriminator is shown from (section 4)."""
-    averaging: float = 0.999
+    averaging: Annotated[float, Ge(0), Lt(1)] = 0.999
     """Decay of the average of weights that the style files hold; 0 takes the weights as they are."""
     score_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_4")
     """VGG-19 layers of the held-out number; the last one is that of its content part."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "width", "levels", "discriminator_width"):
-            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
-        weights = ("cycle_weight", "identity_weight", "adversarial_weight", "similarity_weight")
-        for name in ("blocks", "pool", "clipping", *weights):
-            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
-        for name in ("learning_rate", "discriminator_rate"):
-            require(getattr(self, name) > 0, f"`{name}` must be above 0, not {getattr(self, name):g}.")
-        require(0 <= self.averaging < 1, f"`averaging` must be from 0 to below 1, not {self.averaging:g}.")
-        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
+        check(self)
         size, multiple = self.image_size, max(4, 2**self.levels) if self.generator == "unet" else 4
         least = 96 if self.discriminator == "smooth" else 32
         require(size >= least and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from {least} on, not {size}.")
         require(self.photo_size == 0 or self.photo_size >= size, f"`photo_size` must be 0 or at least `image_size` ({size}).")
         require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
         require(not self.canvas or self.generator == "unet", "`canvas` is for the U-Net: leave it out, or set `generator` to unet.")
-        require(
-            0 < self.min_scale <= self.max_scale <= 1,
-            f"`min_scale` and `max_scale` must be above 0, at most 1, and in this order, not {self.min_scale:g} and {self.max_scale:g}.",
-        )
+        require(self.min_scale <= self.max_scale, f"`min_scale` must be at most `max_scale` ({self.max_scale:g}), not {self.min_scale:g}.")
         require(len(self.score_layers) > 0, "`score_layers` needs at least one layer, such as relu1_2.")
 
     LATER: ClassVar[dict[str, object]] = {

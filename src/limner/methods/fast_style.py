@@ -31,9 +31,10 @@ remains; the layers are those of Gatys et al., as others use them with VGG-19, a
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
@@ -45,6 +46,7 @@ from limner.blocks.unet import UNet
 from limner.errors import require
 from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
+from limner.ranges import Count, CountOrZero, Part, Positive, PositiveOrZero, check
 
 WIDTHS = {"full": 32, "half": 16, "quarter": 8}
 CANVASES = {"photo": 1, "flow": 1, "woodblock": 0, "planes": 2}
@@ -71,21 +73,21 @@ class Config:
     start: str | None = None
     """A style whose weights to start from, in the place of random ones: a bundled one's name, or a style file of this method (or the
     .safetensors beside it)."""
-    steps: int = 2000
+    steps: Count = 2000
     """Training steps of both phases together (paper, section 4.1: 40,000); without an initialisation phase the first two thousand bring
     most of it."""
-    initial_steps: int = 0
+    initial_steps: CountOrZero = 0
     """Steps of the initialisation phase, in which the network learns to draw its target; the painting's statistics come after it."""
     target: Literal["photo", "flow", "woodblock", "planes"] = "photo"
     """What content is measured against, and what the initialisation phase aims at: the photograph; or the photograph as paint that flows
     along its forms, as a woodblock print, or as planes that break the light, in the colours of the painting."""
-    stroke_size: float = 1.0
+    stroke_size: Annotated[float, Ge(0.25), Le(4)] = 1.0
     """Size of the target's strokes: 2 makes all of them twice as large."""
-    batch_size: int = 4
+    batch_size: Count = 4
     """Photographs a step (section 4.1)."""
     image_size: int = 256
     """Side of the square crops, in pixels (section 4.1)."""
-    min_scale: float = 0.5
+    min_scale: Part = 0.5
     """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes. Towards a target
     with strokes, photographs are cropped as they are: strokes have a width in pixels."""
     photo_size: int = 320
@@ -96,13 +98,13 @@ class Config:
     """The paper's network, or a U-Net without norm that draws on the photograph and, but for prints, sees a canvas."""
     width: Literal["full", "half", "quarter"] = "half"
     """Channels of the network: full is the paper's (1.68 M parameters), half is four times cheaper, quarter is for live video."""
-    levels: int = 2
+    levels: Annotated[int, Ge(1), Le(5)] = 2
     """How many times the U-Net halves the picture."""
-    blocks: int = 5
+    blocks: Count = 5
     """Residual blocks (supplement: 5)."""
     grade: bool = False
     """Make a dull scan of the painting lively first: from black to white, and as colourful as good reproductions are."""
-    style_size: int = 512
+    style_size: Annotated[int, Ge(32)] = 512
     """Short side, in pixels, that the painting is scaled to: smaller gives smaller strokes."""
     style_weight: float = 2.5
     """Strength of the style against the content. Losses are relative, so that one value can serve very different paintings."""
@@ -112,38 +114,28 @@ class Config:
     """Weight of the total variation (section 3.2): more gives cleaner flat areas and softer strokes."""
     tone_weight: float = 2.0
     """Weight of the tone loss: more keeps light and shade closer to the target's, 0 leaves them to the painting."""
-    colour_weight: float = 0.0
+    colour_weight: PositiveOrZero = 0.0
     """Weight of the target's colours, in means over 8 x 8 pixels: more keeps what is warm warm, 0 leaves them to the painting."""
-    ink_weight: float = 0.0
+    ink_weight: PositiveOrZero = 0.0
     """In the initialisation phase: how much more a line of ink counts than what lies beside it."""
-    initial_rate: float = 1e-3
+    initial_rate: Positive = 1e-3
     """Highest rate of Adam in the initialisation phase, falling along a cosine."""
-    learning_rate: float = 2e-3
+    learning_rate: Positive = 2e-3
     """Highest rate of Adam's one-cycle schedule (section 4.1: 1e-3, constant)."""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1", "relu3_3")
     """VGG-19 layers of the style loss."""
     content_layer: str = "relu3_3"
     """VGG-19 layer of the content loss (section 4.1)."""
-    pyramid: int = 3
+    pyramid: Annotated[int, Ge(1), Le(5)] = 3
     """Levels of the picture pyramid on which the style loss is taken; each level is half the size of the one before."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "levels", "blocks"):
-            require(getattr(self, name) >= 1, f"`{name}` must be at least 1, not {getattr(self, name)}.")
-        for name in ("initial_steps", "colour_weight", "ink_weight"):
-            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
+        check(self)
         size, multiple = self.image_size, 2**self.levels if self.generator == "unet" else 4
         require(size >= 32 and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from 32 on, not {size}.")
         require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
         require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
         require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
-        require(0.25 <= self.stroke_size <= 4, f"`stroke_size` must be from 0.25 to 4, not {self.stroke_size:g}.")
-        require(self.levels <= 5, f"`levels` must be at most 5, not {self.levels}.")
-        require(self.initial_rate > 0, f"`initial_rate` must be above 0, not {self.initial_rate:g}.")
-        require(0 < self.min_scale <= 1, f"`min_scale` must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.style_size >= 32, f"`style_size` must be at least 32, not {self.style_size}.")
-        require(self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate:g}.")
-        require(1 <= self.pyramid <= 5, f"`pyramid` must be from 1 to 5, not {self.pyramid}.")
         require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
 
     LATER: ClassVar[dict[str, object]] = {

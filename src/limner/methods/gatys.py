@@ -22,15 +22,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor
 from torch.nn import functional as F
 
 from limner.blocks import features
 from limner.errors import require
 from limner.methods.contract import Easel
+from limner.ranges import Count, CountOrZero, Positive, PositiveOrZero, check
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Config:
     """Share of each painting, where there are several; equal if left out."""
     size: int = 512
     """Longer side of the painted picture, in pixels, at most the photograph's own; 0 is just that."""
-    content_weight: float = 0.06
+    content_weight: PositiveOrZero = 0.06
     """How much the photograph's content counts: more keeps closer to it, less paints more freely."""
-    style_scale: float = 1.0
+    style_scale: Positive = 1.0
     """Longer side of the paintings, as a part of the picture's: larger gives larger strokes."""
     form: Literal["wasserstein", "gram"] = "wasserstein"
     """What style is: Gaussians of features and their Wasserstein-2 distance, or the paper's Gram matrices."""
@@ -55,35 +57,28 @@ class Config:
     """Weight of each style layer; equal if left out."""
     content_layer: str = "relu4_2"
     """VGG-19 layer in which the photograph's content must stay (CVPR 2016, section 3)."""
-    tv_weight: float = 0.5
+    tv_weight: PositiveOrZero = 0.5
     """Weight of the total variation, of which the paper has none: more gives a smoother picture."""
     pooling: features.Pooling = "max"
     """What stands between VGG-19's blocks: it was trained with max; the paper prefers average."""
-    smallest: int = 128
+    smallest: Annotated[int, Ge(32)] = 128
     """Longer side of the first scale; from --size on, that is the only one."""
-    initial_iterations: int = 500
+    initial_iterations: Count = 500
     """Iterations at the first scale."""
-    iterations: int = 200
+    iterations: CountOrZero = 200
     """Iterations at each later scale."""
     optimizer: Literal["adam", "l-bfgs"] = "adam"
     """Adam, or the paper's L-BFGS."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Adam's rate (by default 0.02); with L-BFGS the length of a step, as a part of what it proposes (by default 1)."""
     start: Literal["content", "noise", "grey"] = "content"
     """The first picture; --init takes a style's output instead."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0), Lt(2**63)] = 0
     """Of the noise."""
 
     def __post_init__(self) -> None:
-        rate = self.learning_rate
-        require(rate is None or rate > 0, f"`learning_rate` must be above 0, not {rate}.")
-        require(self.style_scale > 0, f"`style_scale` must be above 0, not {self.style_scale:g}.")
-        require(self.seed < 2**63, f"`seed` must be below 2 to the power of 63, not {self.seed}.")
-        for name in ("content_weight", "tv_weight", "initial_iterations", "iterations", "seed"):
-            require(getattr(self, name) >= 0, f"`{name}` must not be negative, as {getattr(self, name):g} is.")
-        require(self.initial_iterations >= 1, "`initial_iterations` must be at least 1.")
+        check(self)
         require(self.size == 0 or self.size >= 32, f"`size` must be 0, the photograph's own, or at least 32, not {self.size}.")
-        require(self.smallest >= 32, f"`smallest` must be at least 32, not {self.smallest}.")
         require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
         given, wanted = len(self.layer_weights), len(self.style_layers)
         require(given in (0, wanted), f"`layer_weights` needs one weight for each of the {wanted} style layers, not {given}.")

@@ -35,6 +35,7 @@ from limner.gallery import bundled, card, weights
 from limner.methods import contract
 from limner.methods.contract import Run
 from limner.methods.fast_style import moments, relative_error
+from limner.ranges import Count, Part, Positive, PositiveOrZero, check
 
 LEVELS = 3
 """How many times a student with a canvas halves the picture."""
@@ -52,41 +53,35 @@ class Config:
     """A live style whose weights to start from, in the place of random ones: a style file of the same width and blocks."""
     vgg: Path | None = None
     """VGG-19 weights (.safetensors or torchvision's .pth); downloaded once if left out."""
-    steps: int = 2000
+    steps: Count = 2000
     """Training steps."""
-    batch_size: int = 2
+    batch_size: Count = 2
     """Photographs a step."""
     image_size: int = 256
     """Side of the square crops, in pixels."""
-    min_scale: float = 0.5
+    min_scale: Part = 0.5
     """Smallest crop, as a part of the photograph's short side; crops between it and 1 make the style work at many sizes. A teacher with a
     working size teaches at that size alone."""
-    width: int = 8
+    width: Count = 8
     """Channels of the network's outermost layer; 16 paints more finely and takes twice as long."""
-    blocks: int = 4
+    blocks: Count = 4
     """Residual blocks, at an eighth of the picture's size: more see further, and each is cheap."""
     style_weight: float = 3.0
     """Strength of the teacher's manner, measured by features' statistics, against its pixels: more gives stronger strokes, less exactly
     in their places."""
     style_layers: tuple[str, ...] = ("relu1_1", "relu2_1", "relu3_1")
     """VGG-19 layers of the style loss: the first at full size, all at half and a quarter of it, which is four times cheaper."""
-    noise: float = 0.02
+    noise: PositiveOrZero = 0.02
     """Noise added to what the network sees (its deviation; the range of the picture is 1): more gives calmer films."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Highest rate of Adam's one-cycle schedule; by default 4e-3, and 1.5e-3 for a student without norm, which bears no more."""
 
     def __post_init__(self) -> None:
-        require(self.steps >= 1, f"`steps` must be at least 1, not {self.steps}.")
-        require(self.batch_size >= 1, f"`batch_size` must be at least 1, not {self.batch_size}.")
+        check(self)
         require(
             self.image_size >= 32 and self.image_size % 8 == 0, f"`image_size` must be a multiple of 8 from 32 on, not {self.image_size}."
         )
-        require(0 < self.min_scale <= 1, f"`min_scale` must be above 0 and at most 1, not {self.min_scale:g}.")
-        require(self.width >= 1, f"`width` must be at least 1, not {self.width}.")
-        require(self.blocks >= 1, f"`blocks` must be at least 1, not {self.blocks}.")
         require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
-        require(self.noise >= 0, f"`noise` must not be negative, as {self.noise:g} is.")
-        require(self.learning_rate is None or self.learning_rate > 0, f"`learning_rate` must be above 0, not {self.learning_rate}.")
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
 

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from limner.errors import require
 from limner.pictures import image
 from limner.prepare import resumable
 from limner.prepare.copies import copies
+from limner.ranges import check
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class AbstractionOptions:
     """The painting whose colours flow, woodblock and planes take."""
     grade: bool = False
     """Make a dull scan of the painting lively first: from black to white, and as colourful as good reproductions are."""
-    stroke_size: float = 1.0
+    stroke_size: Annotated[float, Ge(0.25), Le(4)] = 1.0
     """Size of the strokes of flow, woodblock and planes: 2 makes all of them twice as large."""
     size: int = 320
     """Short side, in pixels, to which larger photographs are reduced before; the training's --photo-size."""
@@ -53,7 +55,7 @@ def abstractions(
 
     from limner.blocks import abstraction, painterly  # OpenCV, which comes with the extra `train`
 
-    require(0.25 <= options.stroke_size <= 4, f"`stroke_size` must be from 0.25 to 4, not {options.stroke_size:g}.")
+    check(options)
     if options.abstraction in painterly.PAINTERLY:
         require(options.painting is not None, f"{options.abstraction} takes its colours from a painting: name one with `painting`.")
         painting = image.flat(image.read(options.painting)) if options.painting else np.zeros((1, 1, 3), np.uint8)

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,6 +22,7 @@ from limner.errors import LimnerError, require
 from limner.gallery import bundled, card
 from limner.pictures import image
 from limner.pictures.sources import Source, open_source
+from limner.ranges import CountOrZero, Positive, check
 from limner.style.runtimes import opening
 
 logger = logging.getLogger("limner")
@@ -35,21 +37,18 @@ class Options:
 
     photos: Path
     """Folder of photographs (searched recursively): three quarters of those taken set the ranges of int8, the others check the result."""
-    count: int = 64
+    count: Annotated[int, Ge(4)] = 64
     """How many photographs are taken, at random."""
-    size: int = 320
+    size: Annotated[int, Ge(64)] = 320
     """Longer side, in pixels, to which they are scaled."""
-    tolerance: float = 2.0
+    tolerance: Positive = 2.0
     """How far the pictures may be from those of the given file, in 255ths: the mean absolute difference over all photographs of the
     check, and twice as much for any one of them. What JPEG of quality 95 changes in a painting is about 2."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Which photographs are taken."""
 
     def __post_init__(self) -> None:
-        require(self.count >= 4, f"`count` must be at least 4, not {self.count}.")
-        require(self.size >= 64, f"`size` must be at least 64, not {self.size}.")
-        require(self.tolerance > 0, f"`tolerance` must be above 0, not {self.tolerance:g}.")
-        require(self.seed >= 0, f"`seed` must not be negative, as {self.seed} is.")
+        check(self)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from limner.errors import require
 from limner.gallery.card import NAME
+from limner.ranges import Count, CountOrZero, check
 
 
 @dataclass(frozen=True)
@@ -14,15 +15,15 @@ class Options:
 
     out: Path
     """Run directory: configuration, checkpoints, samples, metrics, report and, at the end, the style file."""
-    seed: int = 0
+    seed: CountOrZero = 0
     """Two runs with the same seed and options give the same weights, on the same machine's CPU to the last bit."""
-    checkpoint_every: int = 250
+    checkpoint_every: Count = 250
     """Steps between checkpoints; each is preceded by the held-out number and a look for alarms."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Count = 2
     """How many of the newest checkpoints are kept, beside the best one."""
     held_out: Path | None = None
     """Photographs never trained on, for previews and the held-out number; by default a tenth of them, at most 16, is spared."""
-    patience: int = 0
+    patience: CountOrZero = 0
     """Stop early after so many checkpoints without a better held-out number; 0 never does."""
     preview_every: float = 3.0
     """Minutes between the rows of the preview sheet (samples/sheet.jpg)."""
@@ -34,7 +35,7 @@ class Options:
     """Number format of the large sums; auto takes bf16 where the hardware has it."""
     compile: Literal["auto", "yes", "no"] = "auto"
     """Compile the training step: costs about a minute, then saves time at every step. Auto compiles from 300 steps on."""
-    workers: int | None = None
+    workers: CountOrZero | None = None
     """Threads that read pictures; by default half the cores, at most 8."""
     name: str = ""
     """Name of the style, lower case with hyphens; by default that of the run directory."""
@@ -52,11 +53,7 @@ class Options:
     """Name of the recipe, where there is one."""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, f"`seed` must not be negative, as {self.seed} is.")
-        require(self.checkpoint_every >= 1, f"`checkpoint_every` must be at least 1, not {self.checkpoint_every}.")
-        require(self.keep_checkpoints >= 1, f"`keep_checkpoints` must be at least 1, not {self.keep_checkpoints}.")
-        require(self.patience >= 0, f"`patience` must not be negative, as {self.patience} is.")
-        require(self.workers is None or self.workers >= 0, f"`workers` must not be negative, as {self.workers} is.")
+        check(self)
         require(
             not self.name or NAME.fullmatch(self.name) is not None, f"`name` must be lower case with hyphens, which {self.name!r} is not."
         )

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import psutil
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 
 from limner.blocks import features
@@ -22,6 +23,7 @@ from limner.files import check_place, clear_leftovers, replacing
 from limner.methods import contract
 from limner.pictures import image
 from limner.progress import Bar
+from limner.ranges import PositiveOrZero, check
 from limner.style import blend
 from limner.training import terminal
 from limner.training.machine import has_fast_bf16, keep_large_blocks
@@ -45,15 +47,15 @@ class Options:
     """Keep the photograph's own colours under the painting's strokes."""
     time_budget: str = ""
     """Finish in about this time, such as 60s, 10m or 1h, with fewer iterations at each scale."""
-    max_memory: float = 0.0
+    max_memory: PositiveOrZero = 0.0
     """Gigabytes to get along with; by default four fifths of what is free."""
-    preview_every: float = 10.0
+    preview_every: PositiveOrZero = 10.0
     """Seconds between previews (photo.starry-night.jpg.preview.jpg, beside the picture); 0 writes none."""
     overwrite: bool = False
     """Paint again what is there already, and forget unfinished work that was begun with other pictures or options."""
     strip: bool = False
     """Write no metadata (camera, place, time, colour profile)."""
-    quality: int = 95
+    quality: Annotated[int, Ge(1), Le(100)] = 95
     """Quality of JPEG, WebP and AVIF, from 1 to 100."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to paint; auto takes a GPU where there is one."""
@@ -61,9 +63,7 @@ class Options:
     """Number format of the features; auto takes bf16 where the hardware has it. Sums over the picture are float32 always."""
 
     def __post_init__(self) -> None:
-        require(self.max_memory >= 0, f"`max_memory` must not be negative, as {self.max_memory:g} is.")
-        require(self.preview_every >= 0, f"`preview_every` must not be negative, as {self.preview_every:g} is.")
-        require(1 <= self.quality <= 100, f"`quality` must be from 1 to 100, not {self.quality}.")
+        check(self)
         self.seconds()
 
     def seconds(self) -> float:
