@@ -126,13 +126,13 @@ def test_receptive_field_of_both_ways_up(transposed: int) -> None:
 
 def test_adversarial_losses_by_hand() -> None:
     scores = torch.tensor([0.0, 2.0])
-    assert cartoongan.hinge(scores, real=True).item() == pytest.approx((1 + 0) / 2)
-    assert cartoongan.hinge(scores, real=False).item() == pytest.approx((1 + 3) / 2)
-    assert cartoongan.least_squares(scores, real=True).item() == pytest.approx((1 + 1) / 2)
-    assert cartoongan.least_squares(scores, real=False).item() == pytest.approx((0 + 4) / 2)
+    assert adversarial.hinge(scores, real=True).item() == pytest.approx((1 + 0) / 2)
+    assert adversarial.hinge(scores, real=False).item() == pytest.approx((1 + 3) / 2)
+    assert adversarial.least_squares(scores, real=True).item() == pytest.approx((1 + 1) / 2)
+    assert adversarial.least_squares(scores, real=False).item() == pytest.approx((0 + 4) / 2)
     d = [1 / (1 + math.exp(-s)) for s in (0.0, 2.0)]
-    assert cartoongan.log_loss(scores, real=True).item() == pytest.approx(-(math.log(d[0]) + math.log(d[1])) / 2)
-    assert cartoongan.log_loss(scores, real=False).item() == pytest.approx(-(math.log(1 - d[0]) + math.log(1 - d[1])) / 2)
+    assert adversarial.log_loss(scores, real=True).item() == pytest.approx(-(math.log(d[0]) + math.log(d[1])) / 2)
+    assert adversarial.log_loss(scores, real=False).item() == pytest.approx(-(math.log(1 - d[0]) + math.log(1 - d[1])) / 2)
 
 
 def test_content_loss_by_hand() -> None:

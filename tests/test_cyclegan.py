@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import limner
+from limner.blocks import adversarial
 from limner.blocks.adversarial import augmented
 from limner.blocks.unet import BlurPool, UNet
 from limner.gallery import bundled, card
@@ -143,8 +144,8 @@ def test_without_averaging_the_style_is_the_last_weights(tmp_path: Path, domains
 
 def test_adversarial_loss_is_least_squares() -> None:
     scores = torch.tensor([0.5, 2.0])
-    assert float(cyclegan.adversarial_loss(scores, real=True)) == pytest.approx((0.25 + 1.0) / 2)
-    assert float(cyclegan.adversarial_loss(scores, real=False)) == pytest.approx((0.25 + 4.0) / 2)
+    assert float(adversarial.least_squares(scores, real=True)) == pytest.approx((0.25 + 1.0) / 2)
+    assert float(adversarial.least_squares(scores, real=False)) == pytest.approx((0.25 + 4.0) / 2)
 
 
 def shapes(seed: int, side: int = 40) -> NDArray[np.uint8]:

@@ -1,10 +1,11 @@
-"""What methods with a discriminator share: the pool of generated pictures, changes by chance, and the distance of two sets of pictures."""
+"""What methods with a discriminator share: losses, the pool of generated pictures, changes by chance, and the distance of two sets."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class ImagePool:
@@ -33,6 +34,28 @@ class ImagePool:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.pictures = list(state["pictures"])
         self.random.set_state(state["random"])
+
+
+def hinge(scores: Tensor, *, real: bool) -> Tensor:
+    """How far float scores are below 1, for what should pass as real, or above -1; nothing beyond."""
+    return F.relu(1 - scores.float() if real else 1 + scores.float()).mean()
+
+
+def least_squares(scores: Tensor, *, real: bool) -> Tensor:
+    """How far float scores are from 1, for what should pass as real, or from 0 (Mao et al. 2017, https://arxiv.org/abs/1611.04076)."""
+    return (scores.float() - float(real)).square().mean()
+
+
+def log_loss(scores: Tensor, *, real: bool) -> Tensor:
+    """-log D, for what should pass as real, or -log(1 - D), where D is the sigmoid of float scores (Goodfellow et al. 2014,
+    https://arxiv.org/abs/1406.2661).
+
+    The generator, too, minimises -log D of its pictures, and not log(1 - D): the same goal, with a slope where D is sure.
+    """
+    return F.softplus(-scores.float() if real else scores.float()).mean()
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"hinge": hinge, "least-squares": least_squares, "log": log_loss}
 
 
 def augmented(pictures: Tensor) -> Tensor:

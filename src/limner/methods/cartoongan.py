@@ -24,7 +24,6 @@ Differs from the paper:
 remain; weights start as torch's layers do, where the authors' code does not say.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from limner.blocks import features
-from limner.blocks.adversarial import ImagePool
+from limner.blocks.adversarial import LOSSES, ImagePool
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.edge_smoothing import Blur, edge_smoothed
 from limner.blocks.measures import LAYER, DrawingDistance
@@ -272,27 +271,6 @@ def rebuild(arguments: dict[str, int]) -> StyleNetwork:
     return UNet(**arguments) if "levels" in arguments else Generator(**arguments)
 
 
-def hinge(scores: Tensor, *, real: bool) -> Tensor:
-    """How far float scores are below 1, for what should pass as a cartoon, or above -1; nothing beyond."""
-    return F.relu(1 - scores.float() if real else 1 + scores.float()).mean()
-
-
-def least_squares(scores: Tensor, *, real: bool) -> Tensor:
-    """How far float scores are from 1, for what should pass as a cartoon, or from 0 (Mao et al. 2017, https://arxiv.org/abs/1611.04076)."""
-    return (scores.float() - float(real)).square().mean()
-
-
-def log_loss(scores: Tensor, *, real: bool) -> Tensor:
-    """-log D, for what should pass as a cartoon, or -log(1 - D), where D is the sigmoid of float scores (equation 3).
-
-    The generator, too, minimises -log D of its pictures, and not log(1 - D): the same goal, with a slope where D is sure.
-    """
-    return F.softplus(-scores.float() if real else scores.float()).mean()
-
-
-ADVERSARIAL_LOSSES: dict[str, Callable[..., Tensor]] = {"hinge": hinge, "least-squares": least_squares, "log": log_loss}
-
-
 def content_loss(features: Tensor, target_features: Tensor, measure: str = "relative") -> Tensor:
     """Mean absolute difference of float NCHW features (equation 4); ``relative``: as a part of the target's own mean absolute value."""
     target_features = target_features.float()
@@ -363,7 +341,7 @@ def train(config: Config, run: Run) -> None:
     schedule, discriminator_schedule = (LambdaLR(each, rate) for each in (optimizer, discriminator_optimizer))
     average = run.average(generator, 0.999)
     pool = ImagePool(config.pool)
-    adversarial_loss = ADVERSARIAL_LOSSES[config.adversarial_loss]
+    adversarial_loss = LOSSES[config.adversarial_loss]
 
     def content(generated: Tensor, targets: Tensor, measure: Literal["relative", "plain"] = config.content_measure) -> Tensor:
         with torch.no_grad():

@@ -34,7 +34,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 
 from limner.blocks import canvas, features
-from limner.blocks.adversarial import ImagePool, KernelDistance, augmented
+from limner.blocks.adversarial import LOSSES, ImagePool, KernelDistance, augmented
 from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import BlurPool, UNet
 from limner.errors import require
@@ -105,6 +105,10 @@ class Config:
     """lambda of equation 3: how well there and back must lead to the same picture."""
     identity_weight: PositiveOrZero = 5.0
     """Weight of the identity loss (section 5.2: half of lambda); it keeps colours. 0 where colours are to change, as from day to night."""
+    cycle_scale: Count = 1
+    """Side, in pixels, of the squares in whose means there and back must lead to the same picture: above 1, strokes may come and go."""
+    adversarial_loss: Literal["least-squares", "hinge"] = "least-squares"
+    """Form of the adversarial loss (section 4: least squares); hinge tells more where the domains are hard to tell apart."""
     adversarial_weight: PositiveOrZero = 1.0
     """Weight of the adversarial loss (equation 3: 1): more goes further from the given picture."""
     similarity_weight: PositiveOrZero = 0.0
@@ -143,7 +147,15 @@ class Config:
             "canvas": False,
             "discriminator": "paper",
         },
-        **{"augment": False, "adversarial_weight": 1.0, "similarity_weight": 0.0, "discriminator_rate": 2e-4, "clipping": 0.0},
+        **{
+            "augment": False,
+            "cycle_scale": 1,
+            "adversarial_loss": "least-squares",
+            "adversarial_weight": 1.0,
+            "similarity_weight": 0.0,
+            "discriminator_rate": 2e-4,
+            "clipping": 0.0,
+        },
     }
     """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
 
@@ -306,11 +318,6 @@ def judges(config: Config) -> nn.ModuleDict:
     return nn.ModuleDict({domain: Discriminator(config.discriminator_width).apply(initialise) for domain in "ab"})
 
 
-def adversarial_loss(scores: Tensor, *, real: bool) -> Tensor:
-    """Least squares (section 4): how far float scores are from 1, for what should pass as real, or from 0."""
-    return (scores.float() - float(real)).square().mean()
-
-
 def self_similarity(features: Tensor) -> Tensor:
     """How alike the features at any two of 16 x 16 places are: float32 N x P x P of float NCHW, from -1 to 1.
 
@@ -367,6 +374,7 @@ def train(config: Config, run: Run) -> None:
     half = config.steps / 2
     schedules = [LambdaLR(each, lambda step: min(1.0, (config.steps - step) / half)) for each in (optimizer, discriminator_optimizer)]
     averages = [run.average(each, config.averaging, name=name) for each, name in zip((there, back), STYLES, strict=True)]
+    adversarial_loss = LOSSES[config.adversarial_loss]
     pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
     vgg = run.place(features.load(SIMILARITY, config.vgg)) if config.similarity_weight else None
 
@@ -374,6 +382,11 @@ def train(config: Config, run: Run) -> None:
         pictures = pictures * 2 - 1
         scores: Tensor = discriminators[domain](augmented(pictures) if config.augment else pictures)
         return scores
+
+    def difference(found: Tensor, wanted: Tensor) -> Tensor:
+        """Pictures are in [0, 1] here and in [-1, 1] in the paper: twice the difference is its loss."""
+        pooled = (F.avg_pool2d(each.float(), config.cycle_scale) for each in (found, wanted))
+        return 2 * F.l1_loss(*pooled)
 
     def dissimilarity(generated: Tensor, given: Tensor) -> Tensor:
         """At half the size: strokes are the style's."""
@@ -387,13 +400,12 @@ def train(config: Config, run: Run) -> None:
             drawn_b, drawn_a = there(a).float(), back(b).float()
             fake_b, fake_a = drawn_b.clamp(0, 1), drawn_a.clamp(0, 1)  # U-Nets draw out of the range while they learn
             adversarial = adversarial_loss(judge("b", fake_b), real=True) + adversarial_loss(judge("a", fake_a), real=True)
-            # Pictures are in [0, 1] here and in [-1, 1] in the paper: twice the difference is its loss.
-            cycle = 2 * (F.l1_loss(back(fake_b).float(), a) + F.l1_loss(there(fake_a).float(), b))
+            cycle = difference(back(fake_b), a) + difference(there(fake_a), b)
             loss = config.adversarial_weight * adversarial + config.cycle_weight * cycle
             loss = loss + OUTSIDE * (F.l1_loss(drawn_b, fake_b) + F.l1_loss(drawn_a, fake_a))
             found = {"adversarial": adversarial, "cycle": cycle}
             if config.identity_weight:
-                found["identity"] = 2 * (F.l1_loss(there(b).float(), b) + F.l1_loss(back(a).float(), a))
+                found["identity"] = difference(there(b), b) + difference(back(a), a)
                 loss = loss + config.identity_weight * found["identity"]
             if config.similarity_weight:
                 found["similarity"] = dissimilarity(fake_b, a) + dissimilarity(fake_a, b)
@@ -401,7 +413,7 @@ def train(config: Config, run: Run) -> None:
         return {"loss": loss, **found, "fake_a": fake_a.detach(), "fake_b": fake_b.detach()}
 
     def discriminator_losses(a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
-        """Half of least squares (section 7.1: the discriminators learn more slowly)."""
+        """Half of the loss (section 7.1: the discriminators learn more slowly)."""
         found = {}
         with run.autocast():
             for domain, real, fake in (("a", a, fake_a), ("b", b, fake_b)):
