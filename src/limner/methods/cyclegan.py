@@ -385,8 +385,7 @@ def train(config: Config, run: Run) -> None:
 
     def difference(found: Tensor, wanted: Tensor) -> Tensor:
         """Pictures are in [0, 1] here and in [-1, 1] in the paper: twice the difference is its loss."""
-        pooled = (F.avg_pool2d(each.float(), config.cycle_scale) for each in (found, wanted))
-        return 2 * F.l1_loss(*pooled)
+        return 2 * F.avg_pool2d(found.float() - wanted, config.cycle_scale).abs().mean()
 
     def dissimilarity(generated: Tensor, given: Tensor) -> Tensor:
         """At half the size: strokes are the style's."""
