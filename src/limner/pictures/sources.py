@@ -214,7 +214,7 @@ class Film:
             container.seek(int(wanted / stream.time_base), stream=stream)  # to the key frame before it
             for frame in container.decode(stream):
                 if frame.time is not None and frame.time >= wanted - _CLOCK:
-                    return _frame_pixels(frame, stream)
+                    return film_pixels(frame, stream)
         raise LimnerError(f"{name} has no frame that can be decoded: copy or download it again.")
 
     def key(self, n: int) -> str:
@@ -255,7 +255,7 @@ def _last_time(container: Any, stream: Any) -> float:
     return float(max(times) * stream.time_base)
 
 
-def _frame_pixels(frame: Any, stream: Any) -> NDArray[np.uint8]:
+def film_pixels(frame: Any, stream: Any) -> NDArray[np.uint8]:
     """A frame as it is shown: upright, its pixels square, its colours those that players take it for."""
     if frame.colorspace == _UNTAGGED and frame.height > 576:
         frame.colorspace = _BT709
