@@ -9,7 +9,7 @@ PACKAGES = {
     "int8": ("nncf", "onnx", "onnxruntime"),
     "onnxruntime": ("onnxruntime",),
     "ray": ("ray", "pyarrow"),
-    "video": ("av",),
+    "video": ("av", "cv2"),
     "web": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
 }
 """Of each extra, what is imported."""

@@ -135,8 +135,8 @@ class Batch:
         self._worker = worker
         self.jobs = photographs.plan(paintings.out, style.card.name, options.format, tell)
         folder = None if self.jobs[0].target == paintings.out else paintings.out
-        check_writable(job.target for job in self.jobs)
-        looks = seen(options, style.working_size(working_size(options, style.card)))
+        check_writable(job.target for job in self.jobs if not job.film)
+        short = style.working_size(working_size(options, style.card))
         self._entries = {
             job.target: Entry(
                 source=job.place,
@@ -145,7 +145,7 @@ class Batch:
                 target=(job.target.relative_to(folder) if folder else job.target).as_posix(),
                 style=style.card.name,
                 weights=style.card.weights_sha256,
-                options=looks,
+                options=seen(options, short, film=job.film),
             )
             for job in self.jobs
             for size, time in (photographs.stat(job),)

@@ -139,6 +139,7 @@ class OnRay:
                 "target": _full(job.target, self._route.target),
                 "place": job.place,
                 "line": lines[job.target],
+                "film": job.film,
             }
             for job in jobs
         ]
@@ -221,8 +222,8 @@ class _Actor:
     def _jobs(self, rows: Rows) -> tuple[list[Job], dict[Path, str]]:
         """And the line of the manifest for each target."""
         if self._columns is None:
-            columns = zip(rows["source"], rows["target"], rows["place"], strict=True)
-            jobs = [Job(Path(str(source)), Path(str(target)), str(where)) for source, target, where in columns]
+            columns = zip(rows["source"], rows["target"], rows["place"], rows["film"], strict=True)
+            jobs = [Job(Path(str(source)), Path(str(target)), str(where), bool(film)) for source, target, where, film in columns]
             return jobs, {job.target: str(line) for job, line in zip(jobs, rows["line"], strict=True)}
         places = [place(str(name)) for name in rows[self._columns.names]]
         self._shelf.came.clear()

@@ -1,9 +1,11 @@
 """The options of ``limner apply``, and which of them a painting shows."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from limner.errors import require
+from limner.film import options as films
+from limner.film.options import FilmOptions
 from limner.gallery.bundled import Tier
 from limner.gallery.card import Card, WorkingSize
 from limner.style.runtimes.contract import Device, Runtime
@@ -47,9 +49,11 @@ class Options:
     """Quality of JPEG, WebP and AVIF, from 1 to 100."""
     max_pixels: int = 200_000_000
     """Refuse pictures with more pixels than this."""
+    film: FilmOptions = field(default_factory=FilmOptions)
+    """What films ask for beside these."""
 
 
-NOT_SEEN = ("style", "stroke_size", "runtime", "device", "executor", "overwrite", "format", "max_pixels")
+NOT_SEEN = ("style", "stroke_size", "runtime", "device", "executor", "overwrite", "format", "max_pixels", "film")
 """Options that leave no trace in a painting, or one that its name, its style's weights or its working size tell."""
 
 
@@ -72,6 +76,7 @@ def check(options: Options) -> None:
         "`stroke_size` and `working_size` are two names for one thing: give one of them.",
     )
     require(1 <= options.quality <= 100, f"A `quality` of {options.quality} is not possible: give a number from 1 to 100.")
+    films.check(options.film)
 
 
 def working_size(options: Options, style: Card) -> WorkingSize | None:
@@ -85,6 +90,8 @@ def working_size(options: Options, style: Card) -> WorkingSize | None:
     return round(style.working_size / options.stroke_size)
 
 
-def seen(options: Options, working_size: int = 0) -> dict[str, Any]:
-    """The options that decide what a painting looks like; the ``working_size`` is that of the style, where the options name none."""
-    return {name: value for name, value in asdict(options).items() if name not in NOT_SEEN} | {"working_size": working_size}
+def seen(options: Options, working_size: int = 0, *, film: bool = False) -> dict[str, Any]:
+    """The options that decide what a painting, perhaps of a film, looks like; the ``working_size`` is that of the style, where the options
+    name none."""
+    photo = {name: value for name, value in asdict(options).items() if name not in NOT_SEEN} | {"working_size": working_size}
+    return photo | asdict(options.film) if film else photo

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from limner import limits
-from limner.batch.options import Options, working_size
+from limner.batch.options import Options, seen, working_size
 from limner.batch.planning import Job
 from limner.errors import LimnerError, TooLargeError
 from limner.files import replacing
@@ -93,6 +93,8 @@ class Painter:
     def read(self, job: Job) -> Picture | None:
         """None: it is so large that nothing of it is in memory while others are painted."""
         path = self.files.path(job)
+        if job.film:
+            return None
         if path is not None and (image.count_pixels(path, max_pixels=self.options.max_pixels) > limits.AHEAD or self._in_rows(path)):
             return None
         return self._whole(job)
@@ -102,6 +104,8 @@ class Painter:
         if photo is not None:
             return self.paint_whole(job, photo)
         path = self.files.path(job)
+        if path is not None and job.film:
+            return None, self._paint_film(job, path)
         if path is not None and self._in_rows(path):
             return None, self._paint_rows(job, path)
         painted, lost = self.paint_whole(job, self._whole(job))
@@ -112,17 +116,7 @@ class Painter:
         height, width = photo.pixels.shape[:2]
         lost = self._check(job, height, width, photo.metadata)
         self._announce(job, height, width)
-        try:
-            painted = self.style.paint(
-                photo,
-                strength=self.options.strength,
-                keep_colors=self.options.keep_colors,
-                working_size=self.size,
-                tell=self.watch,
-            )
-        except TooLargeError as error:
-            raise _with_way_out(error) from error
-        return painted, lost
+        return self._painted(photo, self.watch), lost
 
     def write(self, job: Job, painted: Picture | None) -> None:
         if painted is not None and not (self.is_photograph(painted, job.target.suffix) and self.files.copy(job)):
@@ -138,6 +132,32 @@ class Painter:
 
     def _whole(self, job: Job) -> Picture:
         return self.sized(self.files.read(job, self.options.max_pixels))
+
+    def _painted(self, photo: Picture, watch: Callable[[float], None]) -> Picture:
+        options = self.options
+        try:
+            return self.style.paint(photo, strength=options.strength, keep_colors=options.keep_colors, working_size=self.size, tell=watch)
+        except TooLargeError as error:
+            raise _with_way_out(error) from error
+
+    def _paint_film(self, job: Job, path: Path) -> tuple[str, ...]:
+        from limner.film import painting
+
+        options, style = self.options, self.style
+        painted = painting.paint(
+            path,
+            job.target,
+            lambda frame: self._painted(self.sized(frame), lambda _: None),
+            options.film,
+            identity={
+                **seen(options, style.working_size(self.size), film=True),
+                **{"weights": style.card.weights_sha256, "runtime": options.runtime, "device": options.device},
+            },
+            strip=options.strip,
+            quality=options.quality,
+            watch=self.watch,
+        )
+        return tuple(painted.lost)
 
     def _paint_rows(self, job: Job, path: Path) -> tuple[str, ...]:
         with scanlines.reading(path, max_pixels=self.options.max_pixels) as source:

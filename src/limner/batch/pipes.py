@@ -9,6 +9,7 @@ from limner.batch.options import Options, check
 from limner.batch.painter import Painter
 from limner.batch.planning import Job
 from limner.errors import require
+from limner.film import kinds
 from limner.pictures import image
 from limner.style import style
 
@@ -25,6 +26,9 @@ def paint(name: str, out: str, options: Options, source: IO[bytes], sink: IO[byt
     require(writable, f"{out} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {suffix!r}.")
     there = out != "-" and files.exists(target) and not options.overwrite
     require(not there, f"{out} is there already: set `overwrite` to paint it again, or name another `out`.")
+    require(
+        name == "-" or kinds.kind(Path(name)) != "film", f"{name} is a film, which does not go through a pipe: give `out` a file's name."
+    )
     opened = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
     painter = Painter(opened, options, tell=tell)
     if name == "-":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from limner import files as disk
 from limner.errors import LimnerError
+from limner.film import kinds
 from limner.gallery import bundled
 from limner.pictures import image
 from limner.style.style import default_output
@@ -22,6 +23,8 @@ class Job:
     target: Path
     place: str
     """Where the photograph lies in what was named, such as `deep/photo.jpg`."""
+    film: bool = False
+    """Whether it is a film, or an animated picture."""
 
 
 def plan(
@@ -31,7 +34,7 @@ def plan(
     format: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> list[Job]:
-    """What becomes what. A folder gives all the pictures in it, at any depth; below ``out`` its tree is kept, and that of a glob
+    """What becomes what. A folder gives all the pictures and films in it, at any depth; below ``out`` its tree is kept, and that of a glob
     (``photos/**/*.jpg``) from its first wildcard on.
 
     Without ``out`` a painting lies beside its photograph (``photo.starry-night.jpg``). ``out`` is a file where there is a single picture
@@ -40,33 +43,48 @@ def plan(
     two would become one file.
     """
     named = list(inputs)
-    found = photographs(named, out, style_name, tell=tell)
+    found = photographs(named, out, style_name, films=True, tell=tell)
     if out is not None and not is_folder(out):
         if len(found) == 1 and not disk.is_folder(named[0]):
             if format is not None and image.WRITABLE.get(out.suffix.lower(), "") != image.WRITABLE[f".{format}"]:
                 raise LimnerError(f"{out} is no name for a file in the format {format}: change one, or leave `format` out.")
-            return [Job(found[0][0], out, found[0][1].as_posix())]
+            source, place = found[0]
+            kind = kinds.kind(source)
+            film = kind == "film" or (kind == "animation" and out.suffix.lower() in kinds.WRITABLE)
+            if film:
+                kinds.check_suffix(out)
+            return [Job(source, out, place.as_posix(), film)]
         if out.suffix.lower() in image.SUFFIXES:
             raise LimnerError(f"{len(found)} pictures cannot all become {out}: let `out` be a folder.")
-    return jobs_for(found, out, style_name, format)
+    return jobs_for(found, out, style_name, format, films=True)
 
 
-def jobs_for(found: Iterable[tuple[Path, Path]], out: Path | None, style_name: str, format: str | None) -> list[Job]:
-    """A job for each (file, place below ``out``). Raises ``LimnerError`` where two would become one file."""
+def jobs_for(
+    found: Iterable[tuple[Path, Path]], out: Path | None, style_name: str, format: str | None, *, films: bool = False
+) -> list[Job]:
+    """A job for each (file, place below ``out``); with ``films`` there may be some among them.
+
+    Raises ``LimnerError`` where two would become one file.
+    """
     jobs = []
     taken: dict[Path, Path] = {}
     for source, place in found:
-        target = default_output(source if out is None else out / place, style_name, format)
+        own = source if out is None else out / place
+        film = bool(films and kinds.kind(source))
+        if film:
+            # Other formats are of pictures: of a folder of both, films stay films.
+            own, wanted = own.with_suffix(kinds.suffix_for(source)), format if format == "gif" else None
+        target = default_output(own, style_name, wanted if film else format, (*image.WRITABLE, *kinds.WRITABLE) if film else image.WRITABLE)
         if target in taken:
             raise LimnerError(f"{taken[target]} and {source} would both become {target}: rename one, or paint them apart.")
         taken[target] = source
-        jobs.append(Job(source, target, place.as_posix()))
+        jobs.append(Job(source, target, place.as_posix(), film))
     return jobs
 
 
 def is_folder(out: Path) -> bool:
     """Whether ``-o out`` means a folder, there or to be made; tables are folders, too."""
-    return disk.is_folder(out) or out.suffix in ("", ".parquet")
+    return out.suffix != kinds.FRAMES and (disk.is_folder(out) or out.suffix in ("", ".parquet"))
 
 
 def without_paintings(paths: list[Path], *style_names: str) -> list[Path]:
@@ -83,9 +101,11 @@ def without_paintings(paths: list[Path], *style_names: str) -> list[Path]:
 
 
 def photographs(
-    named: list[Path], out: Path | None, *style_names: str, tell: Callable[[str], None] = lambda _: None
+    named: list[Path], out: Path | None, *style_names: str, films: bool = False, tell: Callable[[str], None] = lambda _: None
 ) -> list[tuple[Path, Path]]:
-    """(file, place below ``out``) of every photograph that ``named`` means, each file once, and none of Limner's own paintings."""
+    """(file, place below ``out``) of every photograph (and with ``films``, film) that ``named`` means, each file once, and none of Limner's
+    own paintings."""
+    also = _is_film if films else None
     found: dict[str, tuple[Path, Path]] = {}
     left_out = Counter[str]()
     # A single file that is named is wanted as it is; of several (`*.jpg`) those are not that an earlier call painted.
@@ -93,9 +113,9 @@ def photographs(
     wanted = files if len(named) == 1 else without_paintings(files, *style_names)
     for path in named:
         if disk.is_folder(path):
-            base, inside = path, image.find(path, left_out=left_out)
+            base, inside = path, image.find(path, left_out=left_out, also=also)
         elif _is_glob(path):
-            base, inside = _matching(path, left_out)
+            base, inside = _matching(path, left_out, also)
         else:
             if path in wanted:
                 found.setdefault(os.path.realpath(path), (path, Path(path.name)))
@@ -118,7 +138,11 @@ def _is_glob(path: Path) -> bool:
     return re.search(r"[*?[]", str(path)) is not None and not disk.exists(path)
 
 
-def _matching(pattern: Path, left_out: Counter[str]) -> tuple[Path, list[Path]]:
+def _is_film(path: Path) -> bool:
+    return kinds.kind(path) == "film"
+
+
+def _matching(pattern: Path, left_out: Counter[str], also: Callable[[Path], bool] | None) -> tuple[Path, list[Path]]:
     """The folder before the first wildcard, and the pictures that match; matching folders are searched. Hidden ones are left out."""
     first = next(i for i, part in enumerate(pattern.parts) if re.search(r"[*?[]", part))
     base = Path(*pattern.parts[:first])
@@ -128,8 +152,8 @@ def _matching(pattern: Path, left_out: Counter[str]) -> tuple[Path, list[Path]]:
             if any(part.startswith(".") for part in path.relative_to(base).parts):
                 continue
             if path.is_dir():
-                found.update(image.find(path, left_out=left_out))
-            elif path.suffix.lower() in image.SUFFIXES:
+                found.update(image.find(path, left_out=left_out, also=also))
+            elif path.suffix.lower() in image.SUFFIXES or (also is not None and also(path)):
                 found.add(path)
             elif not image.is_own(path):
                 left_out[path.suffix.lower() or "without a suffix"] += 1

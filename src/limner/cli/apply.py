@@ -18,7 +18,7 @@ RENAMED = {"--engine": "--executor"}
 """Flags that had another name in a version before; it is still taken."""
 
 app = application("limner apply")
-annotate(Options, style=SHORT_STYLE)
+annotate(Options, style=SHORT_STYLE, film=Parameter(name="*", group="Films and animated pictures"))
 Flat = Annotated[Options, Parameter(name="*")]
 
 
@@ -28,15 +28,16 @@ def run(*words: Words) -> int:
 
 @app.default
 def command(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o")] = None, options: Flat = Options()) -> int:  # noqa: B008 (frozen)
-    """Paint photographs with a style. A command that was ended goes on when it is given again.
+    """Paint photographs and films with a style. A command that was ended goes on when it is given again.
 
     Parameters
     ----------
     inputs
-        Pictures, folders of pictures (searched at any depth), or patterns such as 'photos/**/*.jpg'; - is a picture from standard input.
+        Pictures, films, folders of them (searched at any depth), or patterns such as 'photos/**/*.jpg'; - is a picture from standard
+        input.
     out
-        Where to write: a file for a single picture, else a folder; - is standard output. By default beside the photograph, as
-        photo.storybook.jpg.
+        Where to write: a file for a single picture or film, else a folder; - is standard output. By default beside the photograph, as
+        photo.storybook.jpg. Films become .mp4, .mkv, .mov, .webm, animated .gif, .webp or .png, or a folder name.frames of single pictures.
     """
     from limner.batch import opening
     from limner.progress import Bar
@@ -53,7 +54,7 @@ def command(inputs: list[str], *, out: Annotated[str | None, Parameter(alias="-o
         Bar("%", shown=not several) as parts,  # it comes with the first part: most pictures are painted in one piece
         closing(iter(work)) as results,
     ):
-        work.watch = lambda part: parts.show(100 * part, 100)
+        work.watch = lambda part: pictures.show(sum(count.values()) - count["skipped"] + part) if several else parts.show(100 * part, 100)
         try:
             for result in results:
                 count[result.outcome] += 1

@@ -6,37 +6,46 @@ from typing import Literal, NamedTuple
 from limner.errors import require
 
 Codec = Literal["h264", "hevc", "av1", "vp9"]
+Calm = Literal["off", "flow"]
 
 
 class Encoder(NamedTuple):
-    """An encoder of ffmpeg, its option for quality with a usual value, and further options."""
+    """An encoder of ffmpeg, its format of pixels, its option for quality with a usual value, the greatest one, and further options."""
 
     encoder: str
-    quality: str
+    pixels: str
     usual: float
+    worst: float
     options: dict[str, str]
 
 
+# Without frames that look ahead, those of two segments never lie across one another.
 CODECS: dict[Codec, Encoder] = {
-    "h264": Encoder("libx264", "crf", 18, {"preset": "medium", "bf": "0"}),
-    "hevc": Encoder("libx265", "crf", 20, {"preset": "medium", "x265-params": "bframes=0:log-level=error"}),
-    "av1": Encoder("libsvtav1", "crf", 28, {"preset": "8", "svtav1-params": "pred-struct=1"}),
-    "vp9": Encoder("libvpx-vp9", "crf", 28, {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}),
+    "h264": Encoder("libx264", "yuv420p", 18, 51, {"preset": "medium", "bf": "0"}),
+    "hevc": Encoder("libx265", "yuv420p", 20, 51, {"preset": "medium", "x265-params": "bframes=0:log-level=error"}),
+    "av1": Encoder("libsvtav1", "yuv420p", 28, 63, {"preset": "8", "svtav1-params": "pred-struct=1"}),
+    "vp9": Encoder("libvpx-vp9", "yuv420p", 28, 63, {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}),
 }
+LOSSLESS = Encoder("png", "rgba", 0, 0, {})
+"""Of the segments of what is written as pictures in the end."""
 
 
 @dataclass(frozen=True)
 class FilmOptions:
-    """Options of ``limner apply`` for films."""
+    """Options of ``limner apply`` for films and animated pictures."""
 
     start: float = 0.0
     """Seconds of a film from which on it is painted."""
     end: float | None = None
     """Seconds of a film at which the painting ends; by default its own end."""
+    fps: float | None = None
+    """Most frames a second; others are left out. By default all are painted, each at its own time."""
     codec: Codec | None = None
     """How films are encoded; by default h264, and vp9 in WebM."""
     crf: float | None = None
     """Quality of films: less is better and larger; by default 18 for h264, 20 for hevc and 28 for the others."""
+    calm: Calm = "off"
+    """How strokes are kept from flickering: flow moves the frame before along with the picture, and blends it into the next."""
 
     def codec_for(self, suffix: str) -> Codec:
         return self.codec or ("vp9" if suffix == ".webm" else "h264")
@@ -47,6 +56,8 @@ def check(options: FilmOptions) -> None:
     require(options.start >= 0, f"A `start` of {options.start:g} s is not possible: give a number of seconds.")
     require(
         options.end is None or options.end > options.start,
-        f"An `end` of {options.end:g} s is not possible: it must come after the start, {options.start:g} s." if options.end else "",
+        f"An `end` of {options.end or 0:g} s is not possible: it must come after the start, {options.start:g} s.",
     )
-    require(options.crf is None or 0 <= options.crf <= 63, f"A `crf` of {options.crf} is not possible: give a number from 0 to 63.")
+    require(options.fps is None or 0 < options.fps <= 1000, f"An `fps` of {options.fps or 0:g} is not possible: give a number from 1 on.")
+    worst = CODECS[options.codec or "h264"].worst
+    require(options.crf is None or 0 <= options.crf <= worst, f"A `crf` of {options.crf} is not possible: give a number from 0 to {worst}.")

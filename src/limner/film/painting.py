@@ -1,28 +1,32 @@
 """Painting films: decoding, painting and encoding side by side, in segments that outlive the process.
 
-Beside the film that is being written lies a folder with finished segments. A call that was ended goes on after the last of them. Segments
-know nothing of one another, so the film is the same as if it had never been ended.
+Beside the film that is being written lies a folder with finished segments. A call that was ended goes on after the last of them. What a
+segment hands on to the next is kept beside it, so the film is the same as if the call had never been ended.
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from limner import files
-from limner.errors import require
-from limner.film import reading, writing
-from limner.film.options import FilmOptions, check
+from limner.errors import LimnerError, require
+from limner.film import animations, kinds, reading, writing
+from limner.film.calm import Calm, Motion
+from limner.film.options import LOSSLESS, Encoder, FilmOptions, check
 from limner.film.reading import Film, Frame
+from limner.film.writing import Part, Segment
+from limner.pictures import image
+from limner.pictures.image import Picture
 
 SECONDS = 10
 """Of film in a segment: the most that is painted again after an end."""
@@ -30,10 +34,8 @@ SECONDS = 10
 AHEAD = 2
 """Frames that are decoded while one is painted."""
 
-Pixels = NDArray[np.uint8]
 
-
-@dataclass
+@dataclass(frozen=True)
 class Painted:
     """What came of a film, and what of it is not in the painting."""
 
@@ -41,39 +43,69 @@ class Painted:
     lost: list[str] = field(default_factory=list)
 
 
+class _Done(NamedTuple):
+    """A frame that is painted, and what the next one needs of it where it is kept from flickering."""
+
+    frame: Frame
+    motion: Motion | None
+
+
 def paint(
     source: Path,
     target: Path,
-    paint_frame: Callable[[Pixels], Pixels],
+    paint_frame: Callable[[Picture], Picture],
     options: FilmOptions,
     *,
     identity: Mapping[str, Any],
+    strip: bool = False,
+    quality: int = 95,
     watch: Callable[[float], None] = lambda _: None,
 ) -> Painted:
-    """Paint ``source`` into ``target``, a film by its suffix, frame by frame: ``paint_frame`` takes and gives uint8 HWC RGB.
+    """Paint ``source`` into ``target``, a film by its suffix, with ``paint_frame``, which takes and gives pictures of 8 bits.
 
     ``identity`` is what else decides how frames are painted: finished segments of a call that was ended are used again only where it is the
-    same. ``watch`` is told which part is done. Raises ``LimnerError`` where the film cannot be read, painted or written; what is painted is
-    kept, and the same call goes on.
+    same. ``watch`` is told which part is done, from 0 to 1. Without ``strip`` the film's metadata go along; ``quality`` is for animated
+    WebP. Raises ``LimnerError`` where the film cannot be read, painted or written; what is painted is kept, and the same call goes on.
     """
     check(options)
-    writing.check_suffix(target)
-    with reading.opened(source) as film, _Segments(target, _mark(source, options, identity)) as segments:
-        begin, end = film.ticks(options.start), None if options.end is None else film.ticks(options.end)
-        seconds = (options.end if options.end is not None else film.seconds) - options.start
-        with ThreadPoolExecutor(1, "painter") as pool, closing(_within(film, begin, end, segments.last)) as frames:
-            jobs = ((frame.time, pool.submit(paint_frame, frame.pixels)) for frame in frames)
-            for number, some in _by_segment(_ahead(jobs), film, begin):
-                with segments.write(number, film, options, target.suffix.lower()) as add:
-                    for time, pixels in some:
-                        add(time, pixels)
-                        if seconds > 0:
-                            watch(min(float((time - begin) * film.time_base) / seconds, 1.0))
-        require(bool(segments.done), f"{source} has no frame between the start and the end that were asked for: name others.")
-        with files.replacing(target) as place:
-            lost = writing.join(segments.parts, film, place, target.suffix.lower(), (begin, end))
+    kinds.check_suffix(target)
+    encoder = writing.encoder_for(options, target)
+    film = reading.opened(source)
+    span = _ticks(film, options.start), None if options.end is None else _ticks(film, options.end)
+    seconds = (options.end if options.end is not None else film.seconds) - options.start
+    calm = Calm() if options.calm == "flow" else None
+    with _Segments(target, _mark(source, options, identity), film, calm) as segments:
+        with closing(_painted(_within(film, span, options.fps, segments.last), paint_frame, calm)) as frames:
+            for number, some in _by_segment(frames, film, span[0]):
+                with segments.write(number, encoder, options) as add:
+                    for done in some:
+                        add(done)
+                        watch(min(float((done.frame.time - span[0]) * film.time_base) / seconds, 1.0) if seconds > 0 else 0.0)
+        require(bool(segments.parts), f"{source} has no frame between the start and the end that were asked for: name others.")
+        lost = _finish(segments.parts, film, target, span, strip=strip, quality=quality)
         segments.finished = True
-        return Painted(sum(each["frames"] for each in segments.done), lost)
+    return Painted(sum(len(part.times) for part in segments.parts), [*film.lost, *lost])
+
+
+def _finish(parts: list[Part], film: Film, target: Path, span: tuple[int, int | None], *, strip: bool, quality: int) -> list[str]:
+    """Put the whole together; what it cannot hold, for people."""
+    suffix = target.suffix.lower()
+    if suffix not in kinds.CONTAINERS:
+        animations.write(parts, film.time_base, target, quality=quality)
+        lost = film.beside
+    else:
+        try:
+            with files.replacing(target) as place:
+                lost = writing.join(parts, film, place, suffix, span, strip=strip)
+        except ValueError as error:  # ffmpeg's, of streams that do not go together
+            raise LimnerError(f"{target} could not be put together ({error}): name a .mkv, which holds nearly everything.") from error
+        lost = [*lost, *(["transparency"] if film.transparent else [])]
+    return [f"{what}, which {suffix[1:]} cannot hold" for what in dict.fromkeys(lost)]
+
+
+def _ticks(film: Film, seconds: float) -> int:
+    """So many seconds after the beginning, in ticks."""
+    return film.begin + round(seconds / film.time_base)
 
 
 def _mark(source: Path, options: FilmOptions, identity: Mapping[str, Any]) -> str:
@@ -83,137 +115,162 @@ def _mark(source: Path, options: FilmOptions, identity: Mapping[str, Any]) -> st
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _within(film: Film, begin: int, end: int | None, last: int | None) -> Generator[Frame, None, None]:
-    """Frames of the part that is asked for, later than the ``last`` that is painted; all of the first one's size."""
-    with closing(film.frames(last if last is not None else begin - 1 if begin > film.begin else None)) as frames:
+def _within(film: Film, span: tuple[int, int | None], fps: float | None, last: int | None) -> Generator[Frame, None, None]:
+    """Frames of the part that is asked for, later than the ``last`` that is painted: at most ``fps`` a second, all of one size."""
+    begin, end = span
+    after = last if last is not None else begin - 1 if begin > film.begin else None
+
+    def slot(time: int) -> int:
+        return int((time - begin) * film.time_base * (fps or 0) + 1e-6)
+
+    with closing(film.frames(after)) as frames:
         for frame in frames:
+            if frame.time < begin and begin > film.begin:
+                continue
             if end is not None and frame.time >= end:
                 return
-            if frame.pixels.shape[:2] != (film.height, film.width):
-                frame = Frame(frame.time, np.asarray(Image.fromarray(frame.pixels).resize((film.width, film.height))))
+            if fps is not None and last is not None and slot(frame.time) <= slot(last):
+                continue
+            last = frame.time
+            pixels = frame.picture.pixels
+            if pixels.shape[:2] != (film.height, film.width):
+                frame = replace(frame, picture=Picture(image.resized(pixels, (film.height, film.width))))
             yield frame
 
 
-def _ahead(jobs: Iterable[tuple[int, Any]]) -> Iterator[tuple[int, Pixels]]:
-    """Times and paintings in order; some frames are decoded and wait while one is painted, and one is encoded."""
-    waiting: list[tuple[int, Any]] = []
-    for job in jobs:
-        waiting.append(job)
-        if len(waiting) > AHEAD:
-            time, future = waiting.pop(0)
-            yield time, future.result()
-    for time, future in waiting:
-        yield time, future.result()
+def _painted(
+    frames: Generator[Frame, None, None], paint_frame: Callable[[Picture], Picture], calm: Calm | None
+) -> Generator[_Done, None, None]:
+    """Painted frames in their order. A thread paints, while the caller's decodes the next ones and encodes the last."""
+    waiting = deque[tuple[Frame, Motion | None, Future[Picture]]]()
+
+    def first() -> _Done:
+        frame, motion, painting = waiting.popleft()
+        picture = painting.result()
+        if calm is not None and motion is not None:
+            picture = picture.with_pixels(calm.blend(picture.pixels.astype(np.uint8, copy=False), motion))
+        return _Done(replace(frame, picture=picture), motion)
+
+    with ThreadPoolExecutor(1, "limner-paint") as pool, closing(frames):
+        try:
+            for frame in frames:
+                painting = pool.submit(paint_frame, frame.picture)
+                motion = None if calm is None else calm.watch(frame.picture.pixels.astype(np.uint8, copy=False))
+                waiting.append((frame, motion, painting))
+                if len(waiting) > AHEAD:
+                    yield first()
+            while waiting:
+                yield first()
+        finally:
+            for _, _, painting in waiting:
+                painting.cancel()
 
 
-def _by_segment(painted: Iterator[tuple[int, Pixels]], film: Film, begin: int) -> Iterator[tuple[int, Iterator[tuple[int, Pixels]]]]:
+def _by_segment(painted: Iterator[_Done], film: Film, begin: int) -> Iterator[tuple[int, Iterator[_Done]]]:
     """Frames by the number of the segment that their time belongs to. What a segment has not taken is lost."""
-    length = round(SECONDS / film.time_base)
+    length = max(round(SECONDS / film.time_base), 1)
     following = next(painted, None)
 
-    def of(number: int) -> Iterator[tuple[int, Pixels]]:
+    def of(number: int) -> Iterator[_Done]:
         nonlocal following
-        while following is not None and (following[0] - begin) // length == number:
+        while following is not None and (following.frame.time - begin) // length == number:
             yield following
             following = next(painted, None)
 
     while following is not None:
-        number = (following[0] - begin) // length
+        number = (following.frame.time - begin) // length
         yield number, of(number)
 
 
 class _Segments:
     """The folder of finished segments of a film. What another call left there, for another painting, is thrown away."""
 
-    def __init__(self, target: Path, mark: str) -> None:
-        self.target, self.mark = target, mark
+    def __init__(self, target: Path, mark: str, film: Film, calm: Calm | None) -> None:
+        self.target, self.mark, self.film, self.calm = target, mark, film, calm
         self.folder = target.with_name(files.shortened(f".{target.name}", ".limner-film"))
+        self.parts = list[Part]()
         self.finished = False
 
     def __enter__(self) -> "_Segments":
+        self._held = files.holding(self.folder, f"Another Limner is painting {self.target}: wait until it is done, or name another file.")
+        self._held.__enter__()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.held = files.holding(
-                self.folder, f"Another Limner is painting {self.target}: wait until it is done, or name another file."
-            )
-            self.held.__enter__()
-            self.record = self.folder / "segments.jsonl"
-            lines = self.record.read_text(encoding="utf-8").splitlines() if self.record.exists() else []
-            found = [json.loads(line) for line in lines if line.endswith("}")]
-            if not found or found[0].get("mark") != self.mark:
-                for path in self.folder.glob("*.mp4*"):
-                    path.unlink()
-                found = [{"mark": self.mark}]
-                self.record.write_text(json.dumps(found[0]) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise files.cannot_write(self.target, error) from error
-        self.done = [each for each in found[1:] if (self.folder / each["name"]).is_file()]
+            with self._told():
+                self._find()
+        except BaseException:
+            self._held.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self.held.__exit__(None, None, None)
-            if self.finished or not self.done:
-                shutil.rmtree(self.folder)
-
-    @property
-    def parts(self) -> list[tuple[Path, int]]:
-        """Each with the time of its first frame."""
-        return [(self.folder / each["name"], each["first"]) for each in self.done]
+        if self.finished or not self.parts:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._held.__exit__(None, None, None)
 
     @property
     def last(self) -> int | None:
         """Time of the last frame that is painted."""
-        return self.done[-1]["last"] if self.done else None
+        return self.parts[-1].times[-1] if self.parts else None
 
-    def write(self, number: int, film: Film, options: FilmOptions, suffix: str) -> "_Writing":
-        return _Writing(self, number, film, options, suffix)
+    @contextmanager
+    def write(self, number: int, encoder: Encoder, options: FilmOptions) -> Iterator[Callable[[_Done], None]]:
+        """A segment on its way: it counts when it is whole."""
+        place, state = self.folder / f"{number:06}.part", self.folder / f"{number:06}.npz"
+        last: _Done | None = None
 
+        def add(done: _Done) -> None:
+            nonlocal last
+            segment.add(done.frame.time, done.frame.duration, _samples(done.frame.picture, encoder))
+            last = done
 
-class _Writing:
-    """One segment on its way: it counts when it is whole."""
-
-    def __init__(self, segments: _Segments, number: int, film: Film, options: FilmOptions, suffix: str) -> None:
-        self.segments, self.name = segments, f"{number:06}.mp4"
-        self.place = segments.folder / f"{self.name}.part"
-        self.arguments = film, (film.height, film.width), options, suffix
-        self.frames = self.last = 0
-
-    def __enter__(self) -> Callable[[int, Pixels], None]:
         with self._told():
-            self.segment = writing.Segment(self.place, *self.arguments)
-        return self._add
+            segment = Segment(place, self.film, encoder, options.crf)
+            try:
+                yield add
+                segment.close()
+            except BaseException:
+                segment.give_up()
+                raise
+            if last is not None and last.motion is not None:
+                np.savez(state, small=last.motion.small, painted=last.frame.picture.pixels)
+            part = Part(place.with_suffix(".done"), tuple(segment.times), segment.until)
+            place.replace(part.path)
+            self._record([*self.parts, part])
+            for old in self.folder.glob("*.npz"):
+                if old != state:
+                    old.unlink()
 
-    def _add(self, time: int, pixels: Pixels) -> None:
-        with self._told():
-            self.segment.add(time, pixels)
-        self.frames, self.last = self.frames + 1, time
+    def _record(self, parts: list[Part]) -> None:
+        table = {"mark": self.mark, "parts": [[part.path.name, part.times, part.until] for part in parts]}
+        with files.replacing(self.folder / "segments.json") as beside:
+            beside.write_text(json.dumps(table), encoding="utf-8")
+        self.parts = parts
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            with suppress(Exception):
-                self.segment.container.close()
-            return
-        with self._told():
-            self.segment.close()
-            self.place.replace(self.segments.folder / self.name)
-            entry = {"name": self.name, "frames": self.frames, "first": self.segment.first, "last": self.last}
-            with self.segments.record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        self.segments.done.append(entry)
+    def _find(self) -> None:
+        """What is there of the same painting."""
+        with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+            table = json.loads((self.folder / "segments.json").read_text(encoding="utf-8"))
+            parts = [Part(self.folder / Path(name).name, tuple(map(int, times)), int(until)) for name, times, until in table["parts"]]
+            if table["mark"] == self.mark and parts and all(part.path.is_file() for part in parts):
+                if self.calm is not None:
+                    with np.load(parts[-1].path.with_suffix(".npz")) as state:
+                        self.calm.go_on(state["small"], state["painted"])
+                self.parts = parts
+        if not self.parts:
+            for path in self.folder.iterdir():
+                path.unlink()
 
-    def _told(self) -> "_Told":
-        return _Told(self.segments.target)
-
-
-class _Told:
-    """Turns what a full disk or an encoder throws into one sentence."""
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
-        if isinstance(error, OSError):
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turns what a full disk or an encoder throws into one sentence."""
+        try:
+            yield
+        except OSError as error:
             raise writing.closed_early(self.target, error) from error
+
+
+def _samples(picture: Picture, encoder: Encoder) -> NDArray[np.uint8]:
+    """uint8 HWC as the encoder takes it: RGB, or RGBA where nothing of it may be lost."""
+    if encoder is not LOSSLESS or picture.alpha is None:
+        return image.flat(picture)
+    return np.dstack((picture.pixels, picture.alpha)).astype(np.uint8, copy=False)

@@ -2,147 +2,207 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from limner.errors import LimnerError, require
-from limner.film.options import CODECS, FilmOptions
-from limner.film.reading import Film
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""ffmpeg's names of the formats that are written, by suffix."""
+from limner.film.kinds import CONTAINERS
+from limner.film.options import CODECS, LOSSLESS, Encoder, FilmOptions
+from limner.film.reading import Film, told
 
 BT709 = 1
+
+
+class Part(NamedTuple):
+    """A finished segment. Times are in ticks of the film."""
+
+    path: Path
+    times: tuple[int, ...]
+    """When its frames appear."""
+    until: int
+    """When the last of them ends."""
+
+
+def encoder_for(options: FilmOptions, target: Path) -> Encoder:
+    """That of the segments of ``target``. Raises ``LimnerError`` where it is not there, or cannot be in such a file."""
+    suffix = target.suffix.lower()
+    if suffix not in CONTAINERS:
+        return LOSSLESS
+    import av
+
+    codec = options.codec_for(suffix)
+    require(suffix != ".webm" or codec in ("vp9", "av1"), f"{target} cannot hold {codec}: set `codec` to vp9 or av1, or name a .mkv.")
+    require(suffix != ".mov" or codec in ("h264", "hevc"), f"{target} cannot hold {codec}: set `codec` to h264, or name a .mkv.")
+    found = CODECS[codec]
+    require(found.encoder in av.codecs_available, f"The encoder for {codec} is missing in this build of PyAV: set `codec` to another.")
+    return found
 
 
 class Segment:
     """Frames of one size, encoded without any that were encoded before: a film of its own, whose times begin with 0."""
 
-    def __init__(self, path: Path, film: Film, size: tuple[int, int], options: FilmOptions, suffix: str) -> None:
+    def __init__(self, path: Path, film: Film, encoder: Encoder, crf: float | None) -> None:
         import av
 
-        codec = CODECS[options.codec_for(suffix)]
-        height, width = size
-        self.time_base = film.time_base
-        self.container = av.open(str(path), "w", format="mp4", options={"video_track_timescale": str(film.time_base.denominator)})
-        stream: Any = self.container.add_stream(codec.encoder, rate=film.rate)
-        # Chroma has half the size; an odd side goes on by a pixel.
-        stream.width, stream.height = width + width % 2, height + height % 2
-        stream.pix_fmt, stream.time_base, stream.codec_context.time_base = "yuv420p", film.time_base, film.time_base
-        stream.codec_context.color_range, stream.codec_context.colorspace = 1, BT709
-        stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
-        # Without frames that look ahead, those of two segments never lie across one another.
-        stream.options = {codec.quality: str(options.crf if options.crf is not None else codec.usual)} | codec.options
-        self.stream, self.first = stream, -1
+        self.film, self.encoder = film, encoder
+        self.crf = encoder.usual if crf is None else crf
+        lossless = encoder is LOSSLESS
+        options = {"video_track_timescale": str(film.time_base.denominator)}
+        self.container = av.open(f"file:{path}", "w", format="mov" if lossless else "mp4", options=options)
+        self.stream: Any = None
+        self.times, self.until = list[int](), 0
 
-    def add(self, time: int, pixels: NDArray[np.uint8]) -> None:
-        """A frame, uint8 HWC RGB, with its time in ticks of the film."""
+    def add(self, time: int, duration: int, pixels: NDArray[np.uint8]) -> None:
+        """A frame, uint8 HWC RGB or RGBA, with its time in ticks of the film."""
         import av
 
-        height, width = pixels.shape[:2]
-        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame: Any = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", dst_colorspace="itu709")
-        self.first = time if self.first < 0 else self.first
-        frame.pts, frame.time_base = time - self.first, self.time_base
+        if self.stream is None:
+            self.stream = self._open(*pixels.shape[:2])
+        self.times.append(time)
+        self.until = time + duration
+        kind = "rgb24" if pixels.shape[2] == 3 else "rgba"
+        if self.encoder is not LOSSLESS:  # chroma has half the size: an odd side goes on by a pixel
+            pixels = np.pad(pixels, ((0, len(pixels) % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
+        frame: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=kind)
+        frame = frame.reformat(format=self.encoder.pixels, dst_colorspace=None if self.encoder is LOSSLESS else "itu709")
+        frame.pts, frame.time_base = time - self.times[0], self.film.time_base
         self.container.mux(self.stream.encode(frame))
 
     def close(self) -> None:
         self.container.mux(self.stream.encode())
         self.container.close()
 
+    def give_up(self) -> None:
+        with suppress(Exception):
+            self.container.close()
 
-def join(segments: Sequence[tuple[Path, int]], film: Film, out: Path, suffix: str, span: tuple[int, int | None]) -> list[str]:
-    """Put the segments together into ``out``, and copy what belongs to the pictures of the film from ``span[0]`` ticks to ``span[1]``.
+    def _open(self, height: int, width: int) -> Any:
+        import av
 
-    With each segment goes the time of its first frame. Returns what could not be copied, for people.
+        stream: Any = self.container.add_stream(self.encoder.encoder, rate=self.film.rate)
+        stream.pix_fmt, stream.time_base, stream.codec_context.time_base = self.encoder.pixels, self.film.time_base, self.film.time_base
+        stream.width, stream.height = width, height
+        if self.encoder is not LOSSLESS:
+            stream.width, stream.height = width + width % 2, height + height % 2
+            stream.codec_context.color_range, stream.codec_context.colorspace = 1, BT709
+            stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
+            stream.options = {"crf": str(self.crf)} | self.encoder.options
+        try:
+            stream.codec_context.open()
+        except av.FFmpegError as error:
+            raise LimnerError(
+                f"{self.encoder.encoder} does not encode frames of {width} x {height} pixels ({error}): set `codec` to another."
+            ) from error
+        return stream
+
+
+def join(parts: Sequence[Part], film: Film, out: Path, suffix: str, span: tuple[int, int | None], *, strip: bool) -> list[str]:
+    """Put segments together into ``out``, a film of the format ``suffix``, and copy what belongs to the pictures of ``film`` from
+    ``span[0]`` ticks to ``span[1]``: sound, subtitles, chapters and, unless ``strip``, metadata.
+
+    Returns what could not be copied, for people.
     """
     import av
 
     lost: list[str] = []
     with ExitStack() as stack:
-        first = stack.enter_context(av.open(str(segments[0][0])))
-        source = stack.enter_context(av.open(f"file:{film.path}"))
-        target: Any = stack.enter_context(av.open(str(out), "w", format=CONTAINERS[suffix], options=_options(suffix)))
-        target.metadata.update(source.metadata)
+        first = stack.enter_context(av.open(f"file:{parts[0].path}"))
+        fast = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
+        target: Any = stack.enter_context(av.open(f"file:{out}", "w", format=CONTAINERS[suffix], options=fast))
         pictures = target.add_stream_from_template(first.streams.video[0])
         pictures.time_base = film.time_base
-        copies = {}
-        for stream in source.streams:
-            if stream.type in ("audio", "subtitle"):
-                if stream.codec_context is not None and stream.codec_context.name in _names(target):
-                    copies[stream.index] = target.add_stream_from_template(stream)
-                    copies[stream.index].metadata.update(stream.metadata)
+        # A film that is painted from its beginning keeps its times, and those of its sound, which may begin before its pictures.
+        begin = span[0] * film.time_base if span[0] > film.begin else None
+        end = None if span[1] is None else span[1] * film.time_base
+        packets = [_painted(parts, pictures, film.time_base, begin or Fraction(0))]
+        source = _container(film, stack)
+        if source is not None:
+            if not strip:
+                target.metadata.update(source.metadata)
+            copies = {}
+            for stream in source.streams:
+                if stream.type == "video":
+                    continue
+                if stream.type in ("audio", "subtitle") and stream.codec_context is not None and _fits(stream, target):
+                    copy = copies[stream.index] = target.add_stream_from_template(stream)
+                    copy.disposition = stream.disposition
+                    copy.metadata.update(stream.metadata)
                 else:
-                    name = stream.codec_context.name if stream.codec_context is not None else "unknown"
-                    lost.append(f"{'sound' if stream.type == 'audio' else 'subtitles'} ({name}), which {suffix[1:].upper()} cannot hold")
-        begin, end = (None if tick is None else tick * film.time_base for tick in span)
-        assert begin is not None
-        if chapters := _chapters(source.chapters(), begin, end):
-            target.set_chapters(chapters)
-        both = heapq.merge(_painted(segments, pictures, film.time_base), _copied(source, copies, begin, end), key=lambda each: each[0])
-        for _, packet in both:
+                    lost.append(told(stream))
+            if chapters := _chapters(source.chapters(), begin or Fraction(0), end):
+                target.set_chapters(chapters)
+            packets.append(_copied(source, copies, begin, end))
+        for _, packet in heapq.merge(*packets, key=lambda each: each[0]):
             target.mux(packet)
-    return lost
+    return list(dict.fromkeys(lost))
 
 
-def _options(suffix: str) -> dict[str, str]:
-    return {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
-
-
-def _names(container: Any) -> set[str]:
-    return set(container.supported_codecs)
-
-
-def _painted(segments: Sequence[tuple[Path, int]], stream: Any, time_base: Fraction) -> Iterator[tuple[Fraction, Any]]:
+def _container(film: Film, stack: ExitStack) -> Any:
+    """What sound and the like come from; animated pictures have none."""
     import av
 
-    for path, first in segments:
-        with av.open(str(path)) as container:
-            for packet in container.demux(video=0):
-                if packet.size and packet.dts is not None:
-                    own = packet.time_base
-                    packet.pts, packet.dts = (first + round(each * own / time_base) for each in (packet.pts, packet.dts))
-                    packet.duration, packet.time_base = round(packet.duration * own / time_base), time_base
-                    packet.stream = stream
-                    yield packet.dts * time_base, packet
+    with suppress(av.FFmpegError):
+        return stack.enter_context(av.open(f"file:{film.path}"))
+    return None
 
 
-def _copied(source: Any, copies: dict[int, Any], begin: Fraction, end: Fraction | None) -> Iterator[tuple[Fraction, Any]]:
+def _fits(stream: Any, target: Any) -> bool:
+    return stream.codec_context.name in target.supported_codecs
+
+
+def _painted(parts: Sequence[Part], stream: Any, time_base: Fraction, begin: Fraction) -> Iterator[tuple[Fraction, Any]]:
+    """Packets of the segments, at their places in the whole, which begins at the second ``begin`` of the film."""
+    import av
+
+    shift = round(begin / time_base)
+    for number, part in enumerate(parts):
+        with av.open(f"file:{part.path}") as container:
+            waiting = [packet for packet in container.demux(video=0) if packet.size and packet.dts is not None]
+            for packet in waiting:
+                own = packet.time_base
+                packet.pts, packet.dts = (part.times[0] - shift + round(each * own / time_base) for each in (packet.pts, packet.dts))
+                packet.duration, packet.time_base = round(packet.duration * own / time_base), time_base
+                if packet is waiting[-1]:
+                    following = parts[number + 1].times[0] if number + 1 < len(parts) else part.until
+                    packet.duration = max(following - shift - packet.pts, 1)
+                packet.stream = stream
+                yield packet.dts * time_base, packet
+
+
+def _copied(source: Any, copies: dict[int, Any], begin: Fraction | None, end: Fraction | None) -> Iterator[tuple[Fraction, Any]]:
     if not copies:
         return
-    source.seek(int(begin * 1_000_000), backward=True)
+    if begin is not None:
+        source.seek(int(begin * 1_000_000), backward=True)
     for packet in source.demux([source.streams[index] for index in copies]):
         if not packet.size or packet.dts is None:
             continue
         time = packet.dts * packet.time_base
         over = time + (packet.duration or 0) * packet.time_base
-        if over <= begin or (end is not None and time >= end):
+        if (begin is not None and over <= begin) or (end is not None and time >= end):
             continue
+        if begin is not None:
+            shift = round(begin / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = copies[packet.stream.index]
-        yield time, packet
+        yield time - (begin or 0), packet
 
 
 def _chapters(chapters: list[Any], begin: Fraction, end: Fraction | None) -> list[Any]:
-    """Those of the part that is painted."""
+    """Those of the part that is painted, as it will be counted there."""
     found = []
     for chapter in chapters:
-        start, stop = chapter["start"] * chapter["time_base"], chapter["end"] * chapter["time_base"]
+        unit = chapter["time_base"]
+        start, stop = chapter["start"] * unit, chapter["end"] * unit
         if stop > begin and (end is None or start < end):
-            found.append(chapter)
+            inside = max(start, begin) - begin, (stop if end is None else min(stop, end)) - begin
+            found.append({**chapter, "start": round(inside[0] / unit), "end": round(inside[1] / unit)})
     return found
-
-
-def check_suffix(path: Path) -> None:
-    """Raise ``LimnerError`` where a film of this name cannot be written."""
-    require(
-        path.suffix.lower() in CONTAINERS,
-        f"{path} is no name of a film that Limner writes: end it with {', '.join(CONTAINERS)}, or name a folder for single frames.",
-    )
 
 
 def closed_early(path: Path, error: Exception) -> LimnerError:

@@ -11,7 +11,7 @@ import io
 import os
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -319,8 +319,14 @@ def resized(samples: NDArray[Any], size: tuple[int, int], box: tuple[float, floa
     return rounded
 
 
-def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES, left_out: Counter[str] | None = None) -> list[Path]:
-    """All files below a folder with one of these lower-case suffixes, sorted; hidden ones left out, linked folders not entered.
+def find(
+    folder: str | os.PathLike[str],
+    suffixes: Collection[str] = SUFFIXES,
+    left_out: Counter[str] | None = None,
+    also: Callable[[Path], bool] | None = None,
+) -> list[Path]:
+    """All files below a folder with one of these lower-case suffixes, or of which `also` says so, sorted; hidden ones left out, linked
+    folders not entered.
 
     What Limner itself made is no photograph: folders of trainings below are not entered, and paintings that a manifest lists are left out.
     `left_out` counts the other files by their suffixes. Pipes and devices are never found: opening one would wait for ever.
@@ -343,7 +349,7 @@ def find(folder: str | os.PathLike[str], suffixes: Collection[str] = SUFFIXES, l
             painted |= _paintings(here, beside=here == folder)
         for path in (here / name for name in files if not name.startswith(".")):
             suffix = path.suffix.lower()
-            if suffix in suffixes and _is_ordinary(path):
+            if (suffix in suffixes and _is_ordinary(path)) or (also is not None and also(path)):
                 found.append(path)
             elif not is_own(path):
                 others[suffix or "without a suffix"] += 1

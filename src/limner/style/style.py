@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -415,10 +415,10 @@ def stylize(
     return loaded(picture, strength=strength, keep_colors=keep_colors, working_size=working_size)
 
 
-def default_output(picture: Path, style_name: str, format: str | None = None) -> Path:
+def default_output(picture: Path, style_name: str, format: str | None = None, writable: Collection[str] = image.WRITABLE) -> Path:
     """``photo.starry-night.jpg`` beside ``photo.jpg``, with another suffix where a ``format`` ("png") is asked for.
 
     Formats that Limner reads but does not write become PNG. A name that would be too long is shortened.
     """
-    suffix = picture.suffix if picture.suffix.lower() in image.WRITABLE else image.BECOMES.get(picture.suffix.lower(), ".png")
+    suffix = picture.suffix if picture.suffix.lower() in writable else image.BECOMES.get(picture.suffix.lower(), ".png")
     return picture.with_name(files.shortened(picture.stem, f".{style_name}.{format}" if format else f".{style_name}{suffix}"))
