@@ -15,8 +15,8 @@ def run(*words: Words) -> int:
 
 @app.command
 def video(film: Path, painting: Path) -> int:
-    """Measure how much a painted film flickers, shot by shot: what changes from frame to frame beyond what moves, relative to the film itself
-    (1 flickers as much as the film does; less is calmer).
+    """Measure how much a painted film flickers, shot by shot: what changes from frame to frame beyond what moves, relative to the film
+    itself (1 flickers as much as the film does; less is calmer).
 
     Parameters
     ----------

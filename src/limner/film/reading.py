@@ -118,9 +118,11 @@ class Clip:
                 except av.error.InvalidDataError as error:
                     bad.append(str(error))
                     continue
-                if packet is None:
-                    return
                 yield from ((frame, stream) for frame in frames)
+                if packet is None:
+                    break
+            with suppress(av.FFmpegError):  # what the decoder holds still, where damage has ended the packets
+                yield from ((frame, stream) for frame in stream.decode(None))
 
     def _tell_damage(self, bad: int, seconds: float) -> None:
         if seconds < self.own_seconds - 1:

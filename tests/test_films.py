@@ -1,0 +1,592 @@
+"""Films: what they become, frame by frame, with their sound; what is bad about them; and what is left when a run is killed."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from limner import LimnerError, files
+from limner.film import calm, flicker, kinds, painting, reading, writing
+from limner.film.options import FilmOptions
+from limner.pictures.image import Picture
+from tests.conftest import make_photo
+from tests.test_cli import Call, limner, tree
+
+av = pytest.importorskip("av")
+
+__all__ = ["limner"]  # a fixture
+
+Pixels = NDArray[np.uint8]
+
+
+def moving(count: int = 12, width: int = 64, height: int = 48, seed: int = 0) -> list[Pixels]:
+    """A picture that moves by two pixels a frame."""
+    wide = make_photo(width + 2 * count, height, seed)
+    return [np.ascontiguousarray(wide[:, 2 * n : 2 * n + width]) for n in range(count)]
+
+
+def make_film(
+    path: Path,
+    frames: list[Pixels],
+    *,
+    times: list[int] | None = None,
+    rate: int = 12,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    rotation: int = 0,
+    sound: float = 0.0,
+    chapters: list[tuple[float, float]] | None = None,
+    **options: str,
+) -> Path:
+    """``times`` are in ticks of 1/(10 * rate) s; ``sound`` is its length in seconds."""
+    with av.open(str(path), "w", options={"movflags": "+faststart"} if path.suffix in (".mp4", ".mov") else {}) as container:
+        stream = container.add_stream(codec, rate=rate)
+        height, width = frames[0].shape[:2]
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 10 * rate)
+        stream.options = {"g": "4", **({"crf": "10"} if codec == "libx264" else {}), **options}
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if sound:
+            voice = container.add_stream("aac", rate=16000)
+        if chapters:
+            unit = Fraction(1, 1000)
+            table = [
+                {"id": n, "start": round(a * 1000), "end": round(b * 1000), "time_base": unit, "metadata": {"title": f"no. {n}"}}
+                for n, (a, b) in enumerate(chapters)
+            ]
+            container.set_chapters(table)
+        if sound:
+            tone = (8000 * np.sin(np.arange(int(16000 * sound)) / 7)).astype(np.int16)
+            for at in range(0, len(tone), 1024):
+                block = av.AudioFrame.from_ndarray(tone[None, at : at + 1024], format="s16", layout="mono")
+                block.sample_rate, block.pts, block.time_base = 16000, at, Fraction(1, 16000)
+                container.mux(voice.encode(block))
+            container.mux(voice.encode())
+        for n, each in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(each, format="rgb24")
+            frame.pts, frame.time_base = (10 * n if times is None else times[n]), Fraction(1, 10 * rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def shown(path: Path) -> list[Pixels]:
+    return [frame.picture.pixels for frame in reading.opened(path).frames()]
+
+
+def times(path: Path) -> list[float]:
+    film = reading.opened(path)
+    return [round(float((frame.time - film.begin) * film.time_base), 3) for frame in film.frames()]
+
+
+def packets(path: Path, kind: str = "audio") -> list[tuple[float, bytes]]:
+    with av.open(str(path)) as container:
+        stream = next(each for each in container.streams if each.type == kind)
+        return [(round(float(p.pts * p.time_base), 3), bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def names(folder: Path) -> set[str]:
+    return set(tree(folder))
+
+
+def inverted(picture: Picture) -> Picture:
+    return picture.with_pixels(255 - picture.pixels)
+
+
+def paint(source: Path, target: Path, painter: Callable[[Picture], Picture] = inverted, **options: Any) -> painting.Painted:
+    return painting.paint(source, target, painter, FilmOptions(**{"calm": "off", **options}), identity={"painter": "inverted"})
+
+
+def difference(one: list[Pixels], other: list[Pixels]) -> float:
+    """The largest mean difference of two frames; both films have the same number."""
+    return max(float(np.abs(a.astype(int) - b).mean()) for a, b in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    return make_film(tmp_path / "clip.mp4", moving(), sound=1.0, chapters=[(0, 0.5), (0.5, 1)])
+
+
+# ------------------------------------------------------------------------------------------------------------- what becomes
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_every_frame_is_painted_and_the_sound_is_copied(tmp_path: Path, film: Path, suffix: str) -> None:
+    out = tmp_path / f"out{suffix}"
+    parts = list[float]()
+    made = painting.paint(film, out, inverted, FilmOptions(calm="off"), identity={}, watch=parts.append)
+    assert (made.frames, made.lost) == (12, [])
+    assert difference(shown(out), [255 - frame for frame in shown(film)]) < 3
+    assert times(out) == pytest.approx(times(film), abs=0.002)
+    assert [data for _, data in packets(out)] == [data for _, data in packets(film)]
+    assert [when for when, _ in packets(out)] == pytest.approx([when for when, _ in packets(film)], abs=0.002)
+    with av.open(str(out)) as container:
+        assert [(c["metadata"]["title"], float(c["start"] * c["time_base"])) for c in container.chapters()] == [
+            ("no. 0", 0),
+            ("no. 1", 0.5),
+        ]
+    assert parts == sorted(parts)
+    assert parts[-1] > 0.9
+    assert names(tmp_path) == {"clip.mp4", out.name}
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+def test_codecs(tmp_path: Path, codec: str) -> None:
+    film = make_film(tmp_path / "clip.mp4", moving(6, 96, 80))
+    paint(film, tmp_path / "out.mkv", codec=codec)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.video[0].codec_context.name.replace("libdav1d", "av1") == codec
+    assert difference(shown(tmp_path / "out.mkv"), [255 - frame for frame in shown(film)]) < 6
+
+
+def test_colours_of_a_flat_film_stay(tmp_path: Path) -> None:
+    colours = [(200, 30, 40), (20, 180, 60), (30, 40, 210)]
+    film = make_film(tmp_path / "clip.mp4", [np.full((48, 64, 3), colour, np.uint8) for colour in colours])
+    paint(film, tmp_path / "out.mp4", lambda picture: picture)
+    for before, after in zip(shown(film), shown(tmp_path / "out.mp4"), strict=True):
+        assert np.abs(before.mean((0, 1)) - after.mean((0, 1))).max() < 3
+
+
+def test_variable_rate_is_kept(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mkv", moving(6), times=[0, 10, 15, 60, 62, 90])
+    paint(film, tmp_path / "out.mp4")
+    assert times(tmp_path / "out.mp4") == [0, 0.083, 0.125, 0.5, 0.517, 0.75] == times(film)
+
+
+def test_a_part_of_a_film(tmp_path: Path, film: Path) -> None:
+    out = tmp_path / "out.mp4"
+    assert paint(film, out, start=0.25, end=0.75).frames == 6
+    assert times(out) == [round(n / 12, 3) for n in range(6)]
+    assert difference(shown(out), [255 - frame for frame in shown(film)[3:9]]) < 3
+    with av.open(str(out)) as container:
+        assert [round(float(c["end"] * c["time_base"]), 2) for c in container.chapters()] == [0.25, 0.5]
+    sound = packets(out)
+    assert {data for _, data in sound} < {data for _, data in packets(film)}
+    assert -0.07 < sound[0][0] < 0.07
+    assert 0.4 < sound[-1][0] < 0.6
+
+
+def test_most_frames_a_second(tmp_path: Path, film: Path) -> None:
+    paint(film, tmp_path / "out.mp4", fps=4)
+    assert times(tmp_path / "out.mp4") == [0, 0.25, 0.5, 0.75]
+
+
+def test_rotated_films_are_upright(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mov", moving(3), rotation=90)
+    assert shown(film)[0].shape == (64, 48, 3)
+    paint(film, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert (frame.width, frame.height, frame.rotation) == (48, 64, 0)
+    assert difference(shown(tmp_path / "out.mp4"), [255 - frame for frame in shown(film)]) < 3
+
+
+def test_odd_sides_go_on_by_a_pixel(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mkv", moving(3, 63, 47), codec="ffv1", pixels="bgr0")
+    paint(film, tmp_path / "out.mp4")
+    assert {frame.shape for frame in shown(tmp_path / "out.mp4")} == {(48, 64, 3)}
+    assert difference([frame[:47, :63] for frame in shown(tmp_path / "out.mp4")], [255 - frame for frame in shown(film)]) < 5
+    paint(film, tmp_path / "out.gif")
+    assert {frame.shape for frame in shown(tmp_path / "out.gif")} == {(47, 63, 3)}
+
+
+@pytest.mark.parametrize("pixels", ["yuv422p10le", "yuv420p10le", "yuvj420p", "gray"])
+def test_other_formats_of_pixels(tmp_path: Path, pixels: str) -> None:
+    film = make_film(tmp_path / "clip.mp4", moving(4), pixels=pixels)
+    paint(film, tmp_path / "out.mp4")
+    assert difference(shown(tmp_path / "out.mp4"), [255 - frame for frame in shown(film)]) < 3
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out.gif", "out.webp"])
+def test_one_frame(tmp_path: Path, target: str) -> None:
+    film = make_film(tmp_path / "clip.mp4", moving(1))
+    assert paint(film, tmp_path / target).frames == 1
+    with Image.open(tmp_path / target) if target != "out.mp4" else Image.fromarray(shown(tmp_path / target)[0]) as picture:
+        assert picture.size == (64, 48)
+
+
+def test_sound_that_is_longer_than_the_pictures(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mp4", moving(4), sound=3.0)
+    assert paint(film, tmp_path / "out.mp4").lost == []
+    assert [data for _, data in packets(tmp_path / "out.mp4")] == [data for _, data in packets(film)]
+    assert len(shown(tmp_path / "out.mp4")) == 4
+
+
+def test_what_a_format_cannot_hold_is_told(tmp_path: Path, film: Path) -> None:
+    assert paint(film, tmp_path / "out.webm").lost == ["sound (aac), which webm cannot hold"]
+    assert paint(film, tmp_path / "out.gif").lost == ["sound (aac), which gif cannot hold"]
+
+
+# -------------------------------------------------------------------------------------------------------- animated pictures
+
+
+def animated(path: Path, count: int = 4, **options: Any) -> Path:
+    frames = [Image.fromarray(each) for each in moving(count, 40, 30)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 200, 50, 150][:count], loop=0, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+@pytest.mark.parametrize("target", [".gif", ".webp", ".apng", ".mp4"])
+def test_animated_pictures(tmp_path: Path, suffix: str, target: str) -> None:
+    source = animated(tmp_path / f"in{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
+    out = tmp_path / f"out{target}"
+    assert paint(source, out).frames == 4
+    assert times(out) == [0, 0.1, 0.3, 0.35]
+    assert reading.opened(out).seconds == pytest.approx(0.5, abs=0.002)
+    assert difference(shown(out), [255 - frame for frame in shown(source)]) < 12  # GIF has 256 colours
+
+
+def test_transparency_goes_along(tmp_path: Path) -> None:
+    frames = []
+    for n, colour in enumerate([(250, 0, 0), (0, 0, 250)]):
+        pixels = np.zeros((20, 30, 4), np.uint8)
+        pixels[:, 5 * n : 15 + 5 * n] = (*colour, 255)
+        frames.append(Image.fromarray(pixels))
+    source = tmp_path / "in.png"
+    frames[0].save(source, save_all=True, append_images=frames[1:], duration=100)
+    paint(source, tmp_path / "out.webp")
+    alphas = [frame.picture.alpha for frame in reading.opened(tmp_path / "out.webp").frames()]
+    assert [alpha[10, 2] for alpha in alphas if alpha is not None] == [255, 0]
+    made = paint(source, tmp_path / "out.mp4")
+    assert made.lost == ["transparency, which mp4 cannot hold"]
+    assert shown(tmp_path / "out.mp4")[0][10, 25].min() > 245
+
+
+def test_a_folder_of_frames(tmp_path: Path, film: Path) -> None:
+    out = tmp_path / "out.frames"
+    paint(film, out)
+    assert sorted(names(out)) == [f"{n:06}.png" for n in range(1, 13)]
+    assert difference([np.asarray(Image.open(out / name)) for name in sorted(names(out))], [255 - frame for frame in shown(film)]) == 0
+    paint(film, out, end=0.5)
+    assert len(list(out.iterdir())) == 6
+    (out / "letter.txt").write_text("kept")
+    with pytest.raises(LimnerError, match="other files than frames"):
+        paint(film, out)
+    assert (out / "letter.txt").read_text() == "kept"
+
+
+# --------------------------------------------------------------------------------------------------- found among photographs
+
+
+def test_films_are_told_by_their_bytes(tmp_path: Path, film: Path) -> None:
+    for name in ("clip.mkv", "clip.ts", "clip.avi", "clip.flv", "clip.mpg"):
+        codec = {"clip.mpg": "mpeg1video", "clip.avi": "mpeg4"}.get(name, "libx264")
+        make_film(tmp_path / name, moving(3, 64, 48), rate=25, codec=codec)
+        (tmp_path / name).rename(tmp_path / f"{name}.data")
+        assert kinds.kind(tmp_path / f"{name}.data") == "film", name
+    Image.fromarray(make_photo(30, 20)).save(tmp_path / "photo.mp4", "JPEG")
+    Image.fromarray(make_photo(30, 20)).save(tmp_path / "still.gif")
+    (tmp_path / "letter.txt").write_text("GET / HTTP/1.1" * 100)
+    for still in ("photo.mp4", "still.gif", "letter.txt", "missing"):
+        assert kinds.kind(tmp_path / still) == "", still
+    assert kinds.kind(animated(tmp_path / "some.gif")) == kinds.kind(animated(tmp_path / "some.png")) == "animation"
+
+
+def test_a_folder_of_photographs_and_films(limner: Call, tmp_path: Path, film: Path, style_file: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    film.rename(folder / "deep" / "clip.mp4")
+    make_film(folder / "old.avi", moving(3), codec="mpeg4")
+    Image.fromarray(make_photo(40, 30)).save(folder / "photo.jpg")
+    animated(folder / "some.gif")
+    words = ("apply", folder, "-s", style_file, "-o", out, "--calm", "off")
+    code, told, err = limner(*words)
+    assert code == 0, err
+    expected = {"deep/clip.tiny.mp4", "old.tiny.mp4", "photo.tiny.jpg", "some.tiny.gif"}
+    assert names(out) == {*expected, "limner-manifest.jsonl"}
+    assert len(shown(out / "deep" / "clip.tiny.mp4")) == 12
+    assert len(shown(out / "some.tiny.gif")) == 4
+    assert limner(*words) == (0, told, "limner: 0 painted, 4 skipped, 0 failed.\n")
+    code, _, err = limner(*words, "--crf", 30)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "crf" in err
+    assert "photo" not in err
+
+
+def test_beside_the_film(limner: Call, film: Path, style_file: Path) -> None:
+    code, told, err = limner("apply", film, "-s", style_file)
+    assert (code, told, err) == (0, f"{film.with_name('clip.tiny.mp4')}\n", "")
+    assert len(packets(film.with_name("clip.tiny.mp4"))) == len(packets(film))
+
+
+def test_a_still_of_an_animation_is_told(limner: Call, tmp_path: Path, style_file: Path) -> None:
+    code, _, err = limner("apply", animated(tmp_path / "in.gif"), "-s", style_file, "-o", tmp_path / "out.jpg")
+    assert code == 0
+    assert "all but the first of its 4 frames" in err
+
+
+# ---------------------------------------------------------------------------------------------------------------- bad films
+
+
+def spoilt(film: Path, how: str) -> Path:
+    data = film.read_bytes()
+    if how == "cut in the header":
+        film.write_bytes(data[:60])
+    elif how == "garbage":
+        film.write_bytes(os.urandom(2000))
+    elif how == "empty":
+        film.write_bytes(b"")
+    elif how == "only sound":
+        with av.open(str(film)) as old, av.open(str(film.with_name("sound.mp4")), "w") as new:
+            copy = new.add_stream_from_template(old.streams.audio[0])
+            for packet in old.demux(old.streams.audio[0]):
+                if packet.size:
+                    packet.stream = copy
+                    new.mux(packet)
+        film.with_name("sound.mp4").replace(film)
+    return film
+
+
+@pytest.mark.parametrize("how", ["cut in the header", "garbage", "empty", "only sound"])
+def test_bad_films_get_one_sentence(limner: Call, tmp_path: Path, film: Path, style_file: Path, how: str) -> None:
+    code, told, err = limner("apply", spoilt(film, how), "-s", style_file, "-o", tmp_path / "out.mp4")
+    assert (code, told, len(err.splitlines())) == (2, "", 1), err
+    assert str(film) in err
+    assert names(tmp_path) == {"clip.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("-o", "out.txt"), "out.txt"),
+        (("-o", "out.jpg"), "out.jpg"),
+        (("--start", 5, "-o", "out.mp4"), "no frame between"),
+        (("--start", 2, "--end", 1), "end"),
+        (("--crf", 60), "crf"),
+        (("--fps", 0), "fps"),
+        (("--codec", "h264", "-o", "out.webm"), "webm"),
+        (("-o", "-"), "pipe"),
+    ],
+)
+def test_bad_calls_get_one_sentence(
+    limner: Call, tmp_path: Path, film: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Any, ...], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, told, err = limner("apply", film, "-s", style_file, *words)
+    assert (code, told, len(err.splitlines())) == (2, "", 1), err
+    assert what in err
+    assert names(tmp_path) == {"clip.mp4"}
+
+
+def test_of_a_film_that_is_cut_short_the_rest_is_painted(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mp4", moving(60), sound=5.0)
+    whole = shown(film)
+    with film.open("r+b") as file:
+        file.truncate(film.stat().st_size * 6 // 10)
+    made = paint(film, tmp_path / "out.mp4")
+    assert 12 < made.frames < 48
+    assert len(made.lost) == 1
+    assert "cut short" in made.lost[0]
+    assert difference(shown(tmp_path / "out.mp4")[:10], [255 - frame for frame in whole[:10]]) < 3
+
+
+def test_a_painter_that_fails_leaves_nothing(tmp_path: Path, film: Path) -> None:
+    def fail(picture: Picture) -> Picture:
+        raise LimnerError("too large")
+
+    with pytest.raises(LimnerError, match="too large"):
+        paint(film, tmp_path / "out.mp4", fail)
+    assert names(tmp_path) == {"clip.mp4"}
+
+
+# ------------------------------------------------------------------------------------------------- ended, and taken up again
+
+
+@pytest.fixture
+def short_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(painting, "SECONDS", 0.25)
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("options", [{}, {"calm": "flow"}, {"fps": 5}, {"start": 0.3}], ids=str)
+@pytest.mark.parametrize("at", [1, 4, 8])
+def test_a_call_that_was_ended_goes_on(tmp_path: Path, film: Path, options: dict[str, Any], at: int) -> None:
+    paint(film, tmp_path / "whole.mp4", **options)
+    count = 0
+
+    def until(picture: Picture) -> Picture:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+        return inverted(picture)
+
+    if options.get("fps") and at == 8:
+        pytest.skip("it has five frames")
+    with pytest.raises(KeyboardInterrupt):
+        paint(film, tmp_path / "out.mp4", until, **options)
+    painted = list[Picture]()
+    made = paint(film, tmp_path / "out.mp4", lambda picture: painted.append(picture) or inverted(picture), **options)
+    assert made.frames == len(shown(tmp_path / "whole.mp4"))
+    assert len(painted) < made.frames or at < 5
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
+
+
+@pytest.mark.usefixtures("short_segments")
+def test_with_other_options_all_is_painted_anew(tmp_path: Path, film: Path) -> None:
+    def last_fails(picture: Picture, left: list[int] = [8]) -> Picture:  # noqa: B006
+        left[0] -= 1
+        if not left[0]:
+            raise LimnerError("ended")
+        return inverted(picture)
+
+    with pytest.raises(LimnerError):
+        paint(film, tmp_path / "out.mp4", last_fails)
+    assert any(path.name.endswith(".limner-film") for path in tmp_path.iterdir())
+    painted = list[Picture]()
+    paint(film, tmp_path / "out.mp4", lambda picture: painted.append(picture) or picture, crf=30)
+    assert len(painted) == 12
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from limner.film import painting
+from limner.film.options import FilmOptions
+
+painting.SECONDS = 0.25
+
+def paint(picture):
+    time.sleep(0.05)
+    return picture.with_pixels(255 - picture.pixels)
+
+painting.paint(Path(sys.argv[1]), Path(sys.argv[2]), paint, FilmOptions(calm=sys.argv[3]), identity={"painter": "inverted"})
+"""
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize(("segments", "calm_"), [(1, "off"), (2, "flow"), (3, "off")])
+def test_killed_in_the_middle_it_goes_on(tmp_path: Path, film: Path, segments: int, calm_: str) -> None:
+    paint(film, tmp_path / "whole.mp4", calm=calm_)
+    out = tmp_path / "out.mp4"
+    folder = tmp_path / ".out.mp4.limner-film"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(film), str(out), calm_]) as process:
+        while process.poll() is None and len(list(folder.glob("*.done"))) < segments:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not out.exists()
+    painted = list[Picture]()
+    paint(film, out, lambda picture: painted.append(picture) or inverted(picture), calm=calm_)
+    assert len(painted) <= 12 - 3 * (segments - 1)
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("when", ["a segment", "the whole"])
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    paint(film, tmp_path / "whole.mp4")
+    out = tmp_path / "out.mp4"
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    count = 0
+
+    class Full(writing.Segment):
+        def close(self) -> None:
+            nonlocal count
+            count += 1
+            super().close()
+            if count == 3:
+                full()
+
+    with monkeypatch.context() as patched:
+        if when == "a segment":
+            patched.setattr(painting, "Segment", Full)
+        else:
+            patched.setattr(writing, "join", full)
+        with pytest.raises(LimnerError, match="No space left") as told:
+            paint(film, out)
+    assert str(out) in str(told.value)
+    assert not out.exists()
+    assert not list(tmp_path.glob("*.tmp"))
+    painted = list[Picture]()
+    paint(film, out, lambda picture: painted.append(picture) or inverted(picture))
+    assert len(painted) == (6 if when == "a segment" else 0)
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_two_cannot_paint_the_same(tmp_path: Path, film: Path) -> None:
+    with files.holding(tmp_path / ".out.mp4.limner-film", "taken"):
+        program = [sys.executable, "-c", KILLED, str(film), str(tmp_path / "out.mp4"), "off"]
+        found = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert "Another Limner is painting" in found.stderr
+
+
+# --------------------------------------------------------------------------------------------------------------------- calm
+
+
+def noisy(picture: Picture, random: np.random.Generator) -> Picture:
+    """A painter whose strokes lie elsewhere in every frame."""
+    strokes = random.integers(-40, 41, (*picture.pixels.shape[:2], 1))
+    return picture.with_pixels((picture.pixels.astype(int) + strokes).clip(0, 255).astype(np.uint8))
+
+
+def test_flow_calms_and_is_measured(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mkv", moving(12, 96, 80), codec="ffv1", pixels="bgr0")
+    measured = {}
+    for how in ("off", "flow"):
+        random = np.random.default_rng(0)
+        paint(film, tmp_path / f"{how}.mkv", lambda picture, random=random: noisy(picture, random), calm=how, crf=5)
+        (shot,) = flicker.measure(film, tmp_path / f"{how}.mkv")
+        assert shot.frames == 12
+        measured[how] = shot.painting
+    (itself,) = flicker.measure(film, film)
+    assert itself.flicker == pytest.approx(itself.film / max(itself.film, flicker.LEAST))
+    assert measured["off"] > 15
+    assert measured["flow"] < measured["off"] / 2
+    assert itself.painting < measured["flow"]
+
+
+def test_what_moves_is_not_smeared(tmp_path: Path) -> None:
+    """A faithful painter's film stays what it is."""
+    film = make_film(tmp_path / "clip.mkv", moving(12, 96, 80), codec="ffv1", pixels="bgr0")
+    paint(film, tmp_path / "out.mkv", lambda picture: picture, calm="flow", crf=5)
+    assert difference([f[8:-8, 8:-8] for f in shown(tmp_path / "out.mkv")], [f[8:-8, 8:-8] for f in shown(film)]) < 4
+
+
+def test_cuts_are_respected(tmp_path: Path) -> None:
+    shots = [moving(6, 96, 80, seed=1), moving(6, 96, 80, seed=2)]
+    film = make_film(tmp_path / "clip.mkv", [*shots[0], *shots[1]], codec="ffv1", pixels="bgr0")
+    paint(film, tmp_path / "out.mkv", lambda picture: picture, calm="flow", crf=5)
+    assert difference(shown(tmp_path / "out.mkv")[6:7], shown(film)[6:7]) < 2
+    found = flicker.measure(film, tmp_path / "out.mkv")
+    assert [shot.frames for shot in found] == [6, 6]
+    assert found[1].start == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_was_hidden_is_painted_anew() -> None:
+    before, now = (np.full((80, 96, 3), 120, np.uint8) for _ in range(2))
+    before[20:60, 20:60], now[20:60, 50:90] = 250, 250
+    found = calm.motion(now, before)
+    assert found.trust is not None
+    assert found.trust[30:50, 24:46].mean() < 0.3  # where the square was
+    assert found.trust[:10].mean() > 0.9
+
+
+def test_evaluate_video(limner: Call, tmp_path: Path, film: Path) -> None:
+    paint(film, tmp_path / "out.mp4")
+    code, told, err = limner("evaluate", "video", film, tmp_path / "out.mp4")
+    assert (code, err) == (0, "")
+    assert len(told.splitlines()) == 2
+    assert "all shots" in told
+    paint(film, tmp_path / "short.mp4", end=0.5)
+    code, told, err = limner("evaluate", "video", film, tmp_path / "short.mp4")
+    assert (code, told, len(err.splitlines())) == (2, "", 1)
+    assert "short.mp4 has fewer frames" in err
