@@ -12,7 +12,19 @@ from limner.methods import contract
 ROOT = Path(__file__).parent.parent
 PREPARE = tuple(("prepare", *kind) for kind in ((), ("crops",), ("shards",), ("npz",), ("edges",), ("abstractions",)))
 TRAIN = tuple(("train", contract.shown(name)) for name in contract.names())
-COMMANDS = (("apply",), ("sheet",), ("paint",), ("styles",), *PREPARE, ("train",), *TRAIN, ("export",), ("quantize",), ("evaluate", "video"), ("serve",))
+COMMANDS = (
+    ("apply",),
+    ("sheet",),
+    ("paint",),
+    ("styles",),
+    *PREPARE,
+    ("train",),
+    *TRAIN,
+    ("export",),
+    ("quantize",),
+    ("evaluate", "video"),
+    ("serve",),
+)
 
 
 def command_line_page(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -54,7 +54,7 @@ def plan(
             if film:
                 kinds.check_suffix(out)
             return [Job(source, out, place.as_posix(), film)]
-        if out.suffix.lower() in image.SUFFIXES:
+        if out.suffix.lower() in (*image.SUFFIXES, *kinds.WRITABLE):
             raise LimnerError(f"{len(found)} pictures cannot all become {out}: let `out` be a folder.")
     return jobs_for(found, out, style_name, format, films=True)
 

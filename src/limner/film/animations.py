@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from limner import files
+from limner import files, limits
 from limner.errors import require
 from limner.film.kinds import ANIMATIONS, FRAMES
 from limner.film.writing import Part
@@ -22,14 +22,25 @@ def write(parts: Sequence[Part], time_base: Fraction, target: Path, *, quality: 
     if suffix == FRAMES:
         _write_folder(parts, target)
         return
+    import av
+
     format = ANIMATIONS[suffix]
     unit = 10 if format == "GIF" else 1  # milliseconds; rounded are times and not durations, whose errors would add up
     times = [unit * round(1000 * time * time_base / unit) for part in parts for time in part.times]
     times.append(unit * round(1000 * parts[-1].until * time_base / unit))
+    with av.open(f"file:{parts[0].path}") as container:
+        stream = container.streams.video[0]
+        limits.painting(
+            4.0 * stream.width * stream.height * (len(times) - 1),
+            f"{target}, which is put together in memory,",
+            "paint a shorter part of the film (`start`, `end`), fewer frames (`fps`) or smaller ones (`max_size`), or name a .mp4.",
+        )
     options: dict[str, Any] = {"quality": quality} if format == "WEBP" else {}
     with files.replacing(target) as beside, closing(_pictures(parts)) as pictures:
         durations = [max(after - before, unit) for before, after in pairwise(times)]
-        next(pictures).save(beside, format, save_all=True, append_images=pictures, duration=durations, loop=0, **options)
+        first = next(pictures)
+        more = pictures if format == "GIF" else list(pictures)  # which Pillow goes through more than once
+        first.save(beside, format, save_all=True, append_images=more, duration=durations, loop=0, **options)
 
 
 def _write_folder(parts: Sequence[Part], target: Path) -> None:

@@ -32,7 +32,7 @@ def kind(path: Path) -> Kind:
     """Of a file: "film", "animation" (a picture of several frames), or "" for all others, and for what cannot be opened."""
     with suppress(Exception), limits.open_file(path) as file:
         head = file.read(signatures.HEAD)
-        if _is_film(head) or (path.suffix.lower() in CONTAINERS and not head.startswith(_STILL) and head):
+        if _is_film(head) or (path.suffix.lower() in CONTAINERS and not head.startswith(_STILL)):
             return "" if path.suffix.lower() in _SOUND else "film"
         return "animation" if _is_animation(head) or (head[:4] == b"GIF8" and _frames_of_gif(path) > 1) else ""
     return ""

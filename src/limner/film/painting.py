@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -248,7 +249,7 @@ class _Segments:
 
     def _find(self) -> None:
         """What is there of the same painting."""
-        with suppress(ValueError, KeyError, TypeError, FileNotFoundError):
+        with suppress(ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile):  # what is damaged is painted anew
             table = json.loads((self.folder / "segments.json").read_text(encoding="utf-8"))
             parts = [Part(self.folder / Path(name).name, tuple(map(int, times)), int(until)) for name, times, until in table["parts"]]
             if table["mark"] == self.mark and parts and all(part.path.is_file() for part in parts):

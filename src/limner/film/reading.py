@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from limner import limits
+from limner import files, limits
 from limner.errors import LimnerError, require
 from limner.extras import need
 from limner.film import kinds
@@ -70,7 +70,7 @@ class Clip:
             self.begin = int(stream.start_time or 0)
             self.own_seconds = float((stream.duration or 0) * self.time_base)
             self.seconds = self.own_seconds or float((container.duration or 0) / 1e6)
-            self.beside = [told(each) for each in container.streams if each.type != "video"]
+            self.beside = [told(each) for each in container.streams if each.type != "video" and not is_chapters(each)]
             if len(container.streams.video) > 1:
                 self.lost.append("all but one of its streams of pictures")
             if stream.codec_context.color_trc in HDR:
@@ -181,6 +181,11 @@ class Animation:
                 time += duration
 
 
+def is_chapters(stream: Any) -> bool:
+    """Whether a stream of PyAV's is only the form that MP4 gives to a film's chapters, which are no stream elsewhere."""
+    return stream.type == "data" and stream.codec_context is None and bool(stream.container.chapters())
+
+
 def told(stream: Any) -> str:
     """What a stream of PyAV's is, for people: "sound (aac)"."""
     names = {"audio": "sound", "subtitle": "subtitles", "data": "data", "attachment": "attached files"}
@@ -194,6 +199,7 @@ def _eight(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 
 def opened(path: Path) -> Film:
     """Raises ``LimnerError`` where ``path`` holds no film that can be decoded."""
+    require(files.exists(path), f"{path} does not exist: check the name and the folder.")
     if kinds.kind(path) == "animation":
         return Animation(path)
     need("video", f"{path} is a film, which")

@@ -1,6 +1,7 @@
 """Writing films: painted frames become segments, and the segments one film with the sound, subtitles and chapters of the first."""
 
 import heapq
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from limner.errors import LimnerError, require
 from limner.film.kinds import CONTAINERS
 from limner.film.options import CODECS, LOSSLESS, Encoder, FilmOptions
-from limner.film.reading import Film, told
+from limner.film.reading import Film, is_chapters, told
 
 BT709 = 1
 
@@ -39,6 +40,7 @@ def encoder_for(options: FilmOptions, target: Path) -> Encoder:
     require(suffix != ".webm" or codec in ("vp9", "av1"), f"{target} cannot hold {codec}: set `codec` to vp9 or av1, or name a .mkv.")
     require(suffix != ".mov" or codec in ("h264", "hevc"), f"{target} cannot hold {codec}: set `codec` to h264, or name a .mkv.")
     found = CODECS[codec]
+    os.environ.setdefault("SVT_LOG", "0")  # the encoder of av1 prints what it is going to do
     require(found.encoder in av.codecs_available, f"The encoder for {codec} is missing in this build of PyAV: set `codec` to another.")
     return found
 
@@ -114,7 +116,7 @@ def join(parts: Sequence[Part], film: Film, out: Path, suffix: str, span: tuple[
         first = stack.enter_context(av.open(f"file:{parts[0].path}"))
         fast = {"movflags": "+faststart"} if suffix in (".mp4", ".m4v", ".mov") else {}
         target: Any = stack.enter_context(av.open(f"file:{out}", "w", format=CONTAINERS[suffix], options=fast))
-        pictures = target.add_stream_from_template(first.streams.video[0])
+        pictures = target.add_stream_from_template(first.streams.video[0], opaque=True)
         pictures.time_base = film.time_base
         # A film that is painted from its beginning keeps its times, and those of its sound, which may begin before its pictures.
         begin = span[0] * film.time_base if span[0] > film.begin else None
@@ -126,7 +128,7 @@ def join(parts: Sequence[Part], film: Film, out: Path, suffix: str, span: tuple[
                 target.metadata.update(source.metadata)
             copies = {}
             for stream in source.streams:
-                if stream.type == "video":
+                if stream.type == "video" or is_chapters(stream):
                     continue
                 if stream.type in ("audio", "subtitle") and stream.codec_context is not None and _fits(stream, target):
                     copy = copies[stream.index] = target.add_stream_from_template(stream)
