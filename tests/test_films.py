@@ -92,9 +92,12 @@ def times(path: Path) -> list[float]:
 
 
 def packets(path: Path, kind: str = "audio") -> list[tuple[float, bytes]]:
+    """Seconds after the first frame, and bytes."""
+    film = reading.opened(path)
+    begin = float(film.begin * film.time_base)
     with av.open(str(path)) as container:
         stream = next(each for each in container.streams if each.type == kind)
-        return [(round(float(p.pts * p.time_base), 3), bytes(p)) for p in container.demux(stream) if p.size]
+        return [(round(float(p.pts * p.time_base) - begin, 3), bytes(p)) for p in container.demux(stream) if p.size]
 
 
 def names(folder: Path) -> set[str]:

@@ -14,8 +14,8 @@ from limner.gallery import bundled
 from limner.serve import problems
 from limner.serve.problems import Problem
 
-NOT_OFFERED = ("runtime", "device", "executor", "overwrite", "max_pixels")
-"""Options that choose what the machine does, and not what the picture looks like."""
+NOT_OFFERED = ("runtime", "device", "executor", "overwrite", "max_pixels", "film")
+"""Options that choose what the machine does, and not what the picture looks like; and those of films, which are not taken."""
 
 BOUNDS: dict[str, dict[str, float]] = {
     "strength": {"ge": 0, "le": 1},
