@@ -42,14 +42,14 @@ def main() -> None:
                 opened = style.load(name, tier=chosen.tier)
                 detail: dict[str, float] = {}
                 for calm in ("off", "flow"):
-                    target = folder / f"{name}.{calm}.mkv"
+                    target = folder / f"{opened.card.name}.{calm}.mkv"
                     since = time.perf_counter()
                     made = painting.paint(small, target, opened.paint, FilmOptions(calm=calm, crf=8), identity={})
                     seconds = time.perf_counter() - since
                     shot = flicker.whole(flicker.measure(small, target))
                     detail[calm] = _detail(target)
                     numbers = f"{shot.film:.2f} | {shot.painting:.2f} | {shot.flicker:.2f} | {detail[calm] / detail['off']:.2f}"
-                    print(f"| {film.stem} | {name} | {calm} | {numbers} | {made.frames / seconds:.1f} |", flush=True)
+                    print(f"| {film.stem} | {opened.card.name} | {calm} | {numbers} | {made.frames / seconds:.1f} |", flush=True)
 
 
 def _fitted(picture: Picture, side: int) -> Picture:

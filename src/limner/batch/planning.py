@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from limner import extras
 from limner import files as disk
 from limner.errors import LimnerError
 from limner.film import kinds
@@ -49,8 +50,7 @@ def plan(
             if format is not None and image.WRITABLE.get(out.suffix.lower(), "") != image.WRITABLE[f".{format}"]:
                 raise LimnerError(f"{out} is no name for a file in the format {format}: change one, or leave `format` out.")
             source, place = found[0]
-            kind = kinds.kind(source)
-            film = kind == "film" or (kind == "animation" and out.suffix.lower() in kinds.WRITABLE)
+            film = _is_film(source) or (_is_painted_as_film(source) and out.suffix.lower() in kinds.WRITABLE)
             if film:
                 kinds.check_suffix(out)
             return [Job(source, out, place.as_posix(), film)]
@@ -70,7 +70,7 @@ def jobs_for(
     taken: dict[Path, Path] = {}
     for source, place in found:
         own = source if out is None else out / place
-        film = bool(films and kinds.kind(source))
+        film = films and _is_painted_as_film(source)
         if film:
             # Other formats are of pictures: of a folder of both, films stay films.
             own, wanted = own.with_suffix(kinds.suffix_for(source)), format if format == "gif" else None
@@ -105,7 +105,7 @@ def photographs(
 ) -> list[tuple[Path, Path]]:
     """(file, place below ``out``) of every photograph (and with ``films``, film) that ``named`` means, each file once, and none of Limner's
     own paintings."""
-    also = _is_film if films else None
+    also = _is_film if films and extras.has("video") else None
     found: dict[str, tuple[Path, Path]] = {}
     left_out = Counter[str]()
     # A single file that is named is wanted as it is; of several (`*.jpg`) those are not that an earlier call painted.
@@ -140,6 +140,12 @@ def _is_glob(path: Path) -> bool:
 
 def _is_film(path: Path) -> bool:
     return kinds.kind(path) == "film"
+
+
+def _is_painted_as_film(path: Path) -> bool:
+    """Where the extra packages are missing, the first frame of an animated picture is painted still; of a film, it is told."""
+    kind = kinds.kind(path)
+    return kind == "film" or (kind == "animation" and extras.has("video"))
 
 
 def _matching(pattern: Path, left_out: Counter[str], also: Callable[[Path], bool] | None) -> tuple[Path, list[Path]]:

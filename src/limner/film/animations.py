@@ -1,13 +1,14 @@
 """Writing painted segments as animated pictures, or as a folder of single ones."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from limner import files, limits
@@ -64,12 +65,12 @@ def _write_folder(parts: Sequence[Part], target: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _pictures(parts: Sequence[Part]) -> Iterator[Image.Image]:
+def _pictures(parts: Sequence[Part]) -> Generator[Image.Image, None, None]:
     """RGB, or RGBA where they are not opaque, one in memory at a time."""
     import av
 
     for part in parts:
         with av.open(f"file:{part.path}") as container:
             for frame in container.decode(video=0):
-                picture = Image.fromarray(frame.to_ndarray(format="rgba"))
-                yield picture.convert("RGB") if picture.getextrema()[3][0] == 255 else picture
+                samples = frame.to_ndarray(format="rgba")
+                yield Image.fromarray(np.ascontiguousarray(samples[..., :3]) if samples[..., 3].min() == 255 else samples)

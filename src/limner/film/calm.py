@@ -70,7 +70,7 @@ class Calm:
 
         height, width = painted.shape[:2]
         keep = cv2.resize(motion.trust, (width, height)) * np.float32(KEPT)
-        moved = moved_along(before, motion.flow).astype(np.float32)
+        moved = moved_along(before, motion.flow, sharp=True).astype(np.float32)
         mixed = painted + keep[..., None] * (moved - painted)
         self._painted = (mixed + np.float32(0.5)).astype(np.uint8)
         return self._painted
@@ -103,19 +103,20 @@ def flows(now: Pixels, before: Pixels, preset: int) -> tuple[Floats, Floats]:
     """From each pixel of a frame to where it was in the one before, and the other way; float32 HW2 (x, y)."""
     import cv2
 
-    dis = cv2.DISOpticalFlow_create(preset)
+    dis = cv2.DISOpticalFlow.create(preset)
     grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in (now, before)]
     return dis.calc(grey[0], grey[1], None), dis.calc(grey[1], grey[0], None)
 
 
-def moved_along(before: NDArray[Any], flow: Floats) -> NDArray[Any]:
-    """``before``, HWC of any size, moved to where ``flow`` says that each pixel comes from."""
+def moved_along(before: NDArray[Any], flow: Floats, *, sharp: bool = False) -> NDArray[Any]:
+    """``before``, HWC of any size, moved to where ``flow`` says that each pixel comes from; ``sharp`` for what is moved again and again."""
     import cv2
 
     height, width = before.shape[:2]
     if flow.shape[:2] != (height, width):
-        scale = np.float32([width / flow.shape[1], height / flow.shape[0]])
+        scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
         flow = cv2.resize(flow, (width, height)) * scale
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    moved: NDArray[Any] = cv2.remap(before, flow[..., 0] + columns, flow[..., 1] + rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    between = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
+    moved: NDArray[Any] = cv2.remap(before, flow[..., 0] + columns, flow[..., 1] + rows, between, borderMode=cv2.BORDER_REPLICATE)
     return moved

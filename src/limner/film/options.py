@@ -44,8 +44,8 @@ class FilmOptions:
     """How films are encoded; by default h264, and vp9 in WebM."""
     crf: float | None = None
     """Quality of films: less is better and larger; by default 18 for h264, 20 for hevc and 28 for the others."""
-    calm: Calm = "off"
-    """How strokes are kept from flickering: flow moves the frame before along with the picture, and blends it into the next."""
+    calm: Calm = "flow"
+    """How strokes are kept from flickering: flow moves the painting before along with the picture, and blends it into the next one."""
 
     def codec_for(self, suffix: str) -> Codec:
         return self.codec or ("vp9" if suffix == ".webm" else "h264")

@@ -164,7 +164,7 @@ def _painted(parts: Sequence[Part], stream: Any, time_base: Fraction, begin: Fra
     shift = round(begin / time_base)
     for number, part in enumerate(parts):
         with av.open(f"file:{part.path}") as container:
-            waiting = [packet for packet in container.demux(video=0) if packet.size and packet.dts is not None]
+            waiting: list[Any] = [packet for packet in container.demux(video=0) if packet.size and packet.dts is not None]
             for packet in waiting:
                 own = packet.time_base
                 packet.pts, packet.dts = (part.times[0] - shift + round(each * own / time_base) for each in (packet.pts, packet.dts))
