@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def make_film(
 
 
 def shown(path: Path) -> list[Pixels]:
-    return [frame.picture.pixels for frame in reading.opened(path).frames()]
+    return [frame.picture.pixels.astype(np.uint8) for frame in reading.opened(path).frames()]
 
 
 def times(path: Path) -> list[float]:
@@ -106,6 +107,16 @@ def names(folder: Path) -> set[str]:
 
 def inverted(picture: Picture) -> Picture:
     return picture.with_pixels(255 - picture.pixels)
+
+
+def counted(painted: list[Picture]) -> Callable[[Picture], Picture]:
+    """A painter that writes down what it is given."""
+
+    def paint_one(picture: Picture) -> Picture:
+        painted.append(picture)
+        return inverted(picture)
+
+    return paint_one
 
 
 def paint(source: Path, target: Path, painter: Callable[[Picture], Picture] = inverted, **options: Any) -> painting.Painted:
@@ -444,7 +455,7 @@ def test_a_call_that_was_ended_goes_on(tmp_path: Path, film: Path, options: dict
     with pytest.raises(KeyboardInterrupt):
         paint(film, tmp_path / "out.mp4", until, **options)
     painted = list[Picture]()
-    made = paint(film, tmp_path / "out.mp4", lambda picture: painted.append(picture) or inverted(picture), **options)
+    made = paint(film, tmp_path / "out.mp4", counted(painted), **options)
     assert made.frames == len(shown(tmp_path / "whole.mp4"))
     assert len(painted) < made.frames or at < 5
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
@@ -463,7 +474,7 @@ def test_with_other_options_all_is_painted_anew(tmp_path: Path, film: Path) -> N
         paint(film, tmp_path / "out.mp4", last_fails)
     assert any(path.name.endswith(".limner-film") for path in tmp_path.iterdir())
     painted = list[Picture]()
-    paint(film, tmp_path / "out.mp4", lambda picture: painted.append(picture) or picture, crf=30)
+    paint(film, tmp_path / "out.mp4", counted(painted), crf=30)
     assert len(painted) == 12
 
 
@@ -496,7 +507,7 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, film: Path, segments: i
     assert process.returncode == -signal.SIGKILL
     assert not out.exists()
     painted = list[Picture]()
-    paint(film, out, lambda picture: painted.append(picture) or inverted(picture), calm=calm_)
+    paint(film, out, counted(painted), calm=calm_)
     assert len(painted) <= 12 - 3 * (segments - 1)
     assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
@@ -532,7 +543,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, film: Path, monke
     assert not out.exists()
     assert not list(tmp_path.glob("*.tmp"))
     painted = list[Picture]()
-    paint(film, out, lambda picture: painted.append(picture) or inverted(picture))
+    paint(film, out, counted(painted))
     assert len(painted) == (6 if when == "a segment" else 0)
     assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
@@ -558,7 +569,7 @@ def test_flow_calms_and_is_measured(tmp_path: Path) -> None:
     measured = {}
     for how in ("off", "flow"):
         random = np.random.default_rng(0)
-        paint(film, tmp_path / f"{how}.mkv", lambda picture, random=random: noisy(picture, random), calm=how, crf=5)
+        paint(film, tmp_path / f"{how}.mkv", partial(noisy, random=random), calm=how, crf=5)
         (shot,) = flicker.measure(film, tmp_path / f"{how}.mkv")
         assert shot.frames == 12
         measured[how] = shot.painting
