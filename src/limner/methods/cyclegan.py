@@ -9,6 +9,8 @@ Differs from the paper:
 - The discriminators have spectral norm in the place of norm layers and no strides: blurred, then halved (option ``discriminator``). Strides
   leave a grid in the gradients, from which the generators learn a weave. Takeru Miyato et al., "Spectral Normalization for Generative
   Adversarial Networks", ICLR 2018, https://arxiv.org/abs/1802.05957.
+- By default they look at VGG-19's features, not at pixels: small ones on pixels need thousands of steps to tell paintings from photographs
+  at all. Diana Sungatullina et al., "Image Manipulation with Perceptual Discriminators", ECCV 2018, https://arxiv.org/abs/1809.01396.
 - They are shown pictures that are moved and have holes, where there are few to learn from (option ``augment``).
 - A generator may start from a style (options ``start`` and ``start_back``), such as a painter's hand, and see bristles (``canvas``).
 - Crops are of 128 px, of pictures as they are at a short side of 256 px (option ``photo_size``), and batches of four; nothing is squashed.
@@ -42,6 +44,8 @@ from limner.gallery import bundled
 from limner.methods.contract import Pictures, Run
 from limner.ranges import Count, CountOrZero, Part, Positive, PositiveOrZero, check
 
+JUDGED = {"relu1_2": 64, "relu2_2": 128}
+"""VGG-19 layers that perceptual discriminators look at, and their channels."""
 SIMILARITY = ("relu3_3",)
 """VGG-19 layer of the self-similarity loss."""
 OUTSIDE = 4.0
@@ -60,7 +64,8 @@ class Config:
     domain_b: Path
     """Pictures of the other kind, such as paintings: a folder, or the array `b` of an .npz, perhaps the same file."""
     vgg: Path | None = None
-    """VGG-19 weights (.safetensors or torchvision's .pth), for the held-out number and the self-similarity; downloaded once if left out."""
+    """VGG-19 weights (.safetensors or torchvision's .pth), for discriminators, the held-out number and the self-similarity; downloaded once
+    if left out."""
     start: str | None = None
     """A style whose weights the generator from A to B starts from, in the place of random ones: a bundled one's name, or a style file (or
     the .safetensors beside it)."""
@@ -95,8 +100,9 @@ class Config:
     """Let the U-Nets see bristles beside the picture, as painters do."""
     upsampling: Literal["resize", "transposed"] = "resize"
     """Of the paper's generators: enlarge, then convolve; or its transposed convolution."""
-    discriminator: Literal["smooth", "paper"] = "smooth"
-    """Discriminators that blur before they halve, with spectral norm; or the paper's, with strides and instance norm."""
+    discriminator: Literal["perceptual", "smooth", "paper"] = "perceptual"
+    """Small discriminators on VGG-19's features, which tell kinds of pictures apart within a hundred steps; ones on pixels that blur before
+    they halve, with spectral norm; or the paper's, with strides and instance norm."""
     discriminator_width: Count = 32
     """Channels of the discriminators' first layer (section 7.2: 64)."""
     augment: bool = True
@@ -129,7 +135,7 @@ class Config:
     def __post_init__(self) -> None:
         check(self)
         size, multiple = self.image_size, max(4, 2**self.levels) if self.generator == "unet" else 4
-        least = 96 if self.discriminator == "smooth" else 32
+        least = 32 if self.discriminator == "paper" else 96
         require(size >= least and size % multiple == 0, f"`image_size` must be a multiple of {multiple} from {least} on, not {size}.")
         require(self.photo_size == 0 or self.photo_size >= size, f"`photo_size` must be 0 or at least `image_size` ({size}).")
         require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
@@ -256,6 +262,27 @@ class Discriminator(nn.Sequential):
         )
 
 
+class PerceptualDiscriminator(nn.Module):
+    """What tells domains apart by VGG-19's features at ``JUDGED``: a list of them, float NCHW, to a score for each of many patches.
+
+    Each layer's features become ``width`` channels at a quarter of the picture's size; three convolutions with spectral norm look at all.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        def conv(inputs: int, outputs: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(inputs, outputs, 3))
+
+        super().__init__()
+        self.mixes = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in JUDGED.values())
+        leaky, both = nn.LeakyReLU(0.2), width * len(JUDGED)
+        self.head = nn.Sequential(conv(both, both), leaky, BlurPool(both, padding=0), conv(both, both), leaky, conv(both, 1))
+
+    def forward(self, seen: list[Tensor]) -> Tensor:
+        mixed = [mix(each / (each.detach().float().square().mean().sqrt() + 1e-6)) for mix, each in zip(self.mixes, seen, strict=True)]
+        scores: Tensor = self.head(torch.cat([F.adaptive_avg_pool2d(each, mixed[-1].shape[-2] // 2) for each in mixed], 1))
+        return scores
+
+
 class SmoothDiscriminator(nn.Sequential):
     """Like the paper's, on patches of 68 x 68 pixels: float NCHW RGB in [-1, 1], H and W from 68 on, to a score for each of them.
 
@@ -313,8 +340,9 @@ def start(config: Config, style: str | None) -> StyleNetwork:
 
 def judges(config: Config) -> nn.ModuleDict:
     """The discriminators D_A and D_B."""
-    if config.discriminator == "smooth":
-        return nn.ModuleDict({domain: SmoothDiscriminator(config.discriminator_width) for domain in "ab"})
+    if config.discriminator != "paper":
+        kind = PerceptualDiscriminator if config.discriminator == "perceptual" else SmoothDiscriminator
+        return nn.ModuleDict({domain: kind(config.discriminator_width) for domain in "ab"})
     return nn.ModuleDict({domain: Discriminator(config.discriminator_width).apply(initialise) for domain in "ab"})
 
 
@@ -377,11 +405,16 @@ def train(config: Config, run: Run) -> None:
     adversarial_loss = LOSSES[config.adversarial_loss]
     pool_a, pool_b = ImagePool(config.pool), ImagePool(config.pool, seed=1)
     vgg = run.place(features.load(SIMILARITY, config.vgg)) if config.similarity_weight else None
+    eyes = run.place(features.load(tuple(JUDGED), config.vgg)) if config.discriminator == "perceptual" else None
 
     def judge(domain: str, pictures: Tensor) -> Tensor:
         pictures = pictures * 2 - 1
-        scores: Tensor = discriminators[domain](augmented(pictures) if config.augment else pictures)
-        return scores
+        pictures = augmented(pictures) if config.augment else pictures
+        judge = discriminators[domain]
+        if eyes is None:
+            return judge(pictures)
+        seen = eyes(pictures * 0.5 + 0.5)
+        return judge([seen[layer] for layer in JUDGED])
 
     def difference(found: Tensor, wanted: Tensor) -> Tensor:
         """Pictures are in [0, 1] here and in [-1, 1] in the paper: twice the difference is its loss."""
