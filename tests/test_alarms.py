@@ -114,10 +114,48 @@ def test_good_pictures_do_not(photos: Tensor, name: str) -> None:
     assert kinds(photos, GOOD[name](photos)) == []
 
 
-@pytest.mark.parametrize(("name", "strength"), [("starry-night", 1.0), ("starry-night", 0.25), ("the-scream", 1.0)])
+@pytest.mark.parametrize(("name", "strength"), [("starry-night", 0.25), *((style.name, 1.0) for style in limner.styles())])
 def test_bundled_styles_do_not(photos: Tensor, name: str, strength: float) -> None:
     style, pixels = limner.load(name), (photos * 255).round().byte().permute(0, 2, 3, 1).numpy()
     assert kinds(photos, batch([style(picture, strength=strength) for picture in pixels])) == []
+
+
+@pytest.fixture(scope="module")
+def faulty() -> list[Tensor]:
+    """Photographs, what an early CycleGAN with instance norm made of them, and the way back: with droplets and a weave."""
+    sheet = np.asarray(Image.open(Path(__file__).parent / "pictures" / "cyclegan-faults.jpg"))
+    return [batch([sheet[30 + 262 * row :, 6 + 390 * column :][:256, :384] for row in range(3)]) for column in range(3)]
+
+
+def test_droplets_and_weave_of_a_real_training(faulty: list[Tensor]) -> None:
+    photos, painted, back = faulty
+    assert set(kinds(photos, painted)) == {"weave", "droplets"}
+    assert "droplets" in kinds(photos, back)
+    assert "weave" not in kinds(photos, back)
+    for pictures in (painted, back):  # as photographs that are hardly changed they are as they should be
+        assert kinds(pictures, pictures) == ["output equals input"]
+
+
+def test_planted_droplets_are_counted(photos: Tensor) -> None:
+    clean = blurred(photos, 9) * 0.6 + 0.2
+    assert alarms.droplets(photos, clean) == 0
+    down, right = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    spots = [(60, 70), (128, 200), (190, 50)]
+    for colour in (0.0, 1.0):
+        spoilt = clean.clone()
+        for y, x in spots:
+            spoilt[:, :, (down - y) ** 2 + (right - x) ** 2 <= 16] = colour
+        assert 2 <= alarms.droplets(photos, spoilt) <= 3
+        assert alarms.droplets(spoilt, spoilt) == 0  # what the photograph has is none
+
+
+def test_planted_weave_is_found(photos: Tensor) -> None:
+    clean = blurred(photos, 9)
+    down, right = torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij")
+    woven = clean + 0.03 * (torch.sin(down * 1.7) * torch.sin(right * 1.7))
+    assert "weave" in kinds(photos, woven)
+    assert "weave" not in kinds(photos, clean + noise(clean, 0.03))
+    assert "weave" not in kinds(photos, clean + 0.03 * torch.sin(down * 0.3))  # as wide as strokes
 
 
 def test_photographs_that_say_nothing_never_alarm() -> None:

@@ -165,6 +165,12 @@ def swapped(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of these tests end at conv2_2."""
+    monkeypatch.setattr(cyclegan, "JUDGED", {"relu1_2": 64, "relu2_2": 128})
+
+
 @pytest.fixture(scope="module")
 def domains(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("domains")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,6 +27,9 @@ LEAST_RESPONSE = 0.15
 LEAST_CORRELATION = -0.5
 MOST_FLAT_DETAIL = 0.065
 MOST_FLAT_SHARE = 0.45
+MOST_DROPLETS = 1.9
+MOST_WEAVE = 0.15
+MOST_WEAVE_PEAK = 11.0
 
 WINDOW = 10
 """Logged losses, a hundred steps, that are judged together: one bad batch, or one very easy one, says nothing."""
@@ -64,6 +68,10 @@ def of_pictures(photos: Tensor, outputs: Tensor) -> list[Alarm]:
         alarms.append(_colours_inverted(luma, chroma))
     if detail > MOST_FLAT_DETAIL and share > MOST_FLAT_SHARE:
         alarms.append(_flat_areas_gone(detail, share))
+    elif (woven := weave(photos, outputs))[0] > MOST_WEAVE and woven[1] > MOST_WEAVE_PEAK:
+        alarms.append(_weave(*woven))
+    if (count := droplets(photos, outputs)) > MOST_DROPLETS:
+        alarms.append(_droplets(count))
     return alarms
 
 
@@ -198,6 +206,70 @@ def flat_detail(photos: Tensor, outputs: Tensor) -> tuple[float, float]:
     return detail, detail / max(after[detailed].mean().item(), 1e-6)
 
 
+def droplets(photos: Tensor, outputs: Tensor) -> float:
+    """How many round spots a picture, black or white, some ten pixels wide, the outputs have in the mean where photographs have none.
+
+    They come from norms over a whole picture, past which a generator can bring a strong signal only as a small spike (Tero Karras et al.,
+    "Analyzing and Improving the Image Quality of StyleGAN", 2020, https://arxiv.org/abs/1912.04958, section 2).
+    Good: at most 0.4 (the bundled styles, fourteen photographs), 1.1 for Ink, which draws dots; 1.75 for posterised pictures. Bad: 2.0 and 7.0 (a CycleGAN with instance
+    norm, there and back).
+    """
+
+    def beyond(pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means over 5 x 5 pixels, and how far they lie below and above all around, nine pixels away."""
+        luma, reach = drawing.luma(pictures), 10
+        middle = F.avg_pool2d(luma, 5, 1, 2, count_include_pad=False)
+        soft = F.avg_pool2d(F.pad(luma, (reach,) * 4, mode="replicate"), 3, 1)
+        height, width = luma.shape[2:]
+        angles = [2 * math.pi * k / 12 for k in range(12)]
+        corners = [(9 + round(9 * math.sin(angle)), 9 + round(9 * math.cos(angle))) for angle in angles]
+        around = torch.cat([soft[..., top : top + height, left : left + width] for top, left in corners], 1)
+        return middle, around.amin(1, keepdim=True) - middle, middle - around.amax(1, keepdim=True)
+
+    (middle, *spots), (_, *before) = beyond(outputs), beyond(photos)
+    extreme = (middle < 0.06, middle > 0.94)
+    found = [there & (spot > 0.15) & (old < 0.4 * spot) for there, spot, old in zip(extreme, spots, before, strict=True)]
+    strength = torch.maximum(*spots)
+    summits = strength == F.max_pool2d(strength, 15, 1, 7)
+    return ((found[0] | found[1]) & summits).float().sum().item() / len(outputs)
+
+
+def weave(photos: Tensor, outputs: Tensor) -> tuple[float, float]:
+    """(share, peak) of what outputs have where photographs are flat: how much of it is finer than five pixels, and how far one frequency of
+    that stands out from others as high.
+
+    (0, 1) where photographs have no flat squares of 64 x 64 pixels, or outputs next to nothing there. A single row of strokes has a peak,
+    and grain is fine: together they are a weave.
+    Good: share up to 0.08 with any peak (the bundled styles), up to 0.52 with peaks up to 8 (grain; a pencil drawing). Bad: 0.24 and 15 (a
+    CycleGAN's first texture).
+    """
+    side = 64
+
+    def squares(pictures: Tensor) -> Tensor:
+        if min(pictures.shape[2:]) < side:
+            return pictures.new_zeros(0, side, side)
+        return F.unfold(drawing.luma(pictures), side, stride=side // 2).transpose(1, 2).reshape(-1, side, side)
+
+    before, after = squares(photos), squares(outputs)
+    fine = before - F.avg_pool2d(before[:, None], 9, 1, 4, count_include_pad=False)[:, 0]
+    flat = fine.abs().mean((1, 2)) < 0.012
+    if not flat.any():
+        return 0.0, 1.0
+    window = torch.hann_window(side, periodic=False, device=photos.device)
+    own, spectrum = (
+        torch.fft.rfft2((each[flat] - each[flat].mean((1, 2), keepdim=True)) * window * window[:, None]).abs().square().mean(0)
+        for each in (before, after)
+    )
+    frequency = torch.hypot(torch.fft.fftfreq(side)[:, None], torch.fft.rfftfreq(side)[None]).to(photos.device)
+    whole = spectrum[frequency >= 0.03].sum()
+    if whole / side**4 < 1e-6:
+        return 0.0, 1.0
+    new = spectrum / (own + own.median())  # what is in the photographs already, such as traces of JPEG, is no weave
+    rings = [new[(frequency >= low) & (frequency < low + 0.05)] for low in (0.2, 0.25, 0.3, 0.35, 0.4, 0.45)]
+    peak = max((ring.max() / ring.median()).item() for ring in rings)
+    return (spectrum[frequency >= 0.2].sum() / whole).item(), peak
+
+
 def _coarse(pictures: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(pictures, GRID)
 
@@ -262,6 +334,23 @@ def _flat_areas_gone(detail: float, share: float) -> Alarm:
         f"Where photographs are flat, outputs vary by {255 * detail:.0f} of 255 levels, {share:.0%} of what they do in detailed areas "
         f"(alarm above {255 * MOST_FLAT_DETAIL:.0f} levels and {MOST_FLAT_SHARE:.0%}).",
         "Give smoothness more weight (fast style: --tv-weight) or the style less (--style-weight); if it is noise, lower --learning-rate.",
+    )
+
+
+def _weave(share: float, peak: float) -> Alarm:
+    return Alarm(
+        "weave",
+        f"Where photographs are flat, {share:.0%} of what outputs have is finer than five pixels, and one frequency stands {peak:.0f} "
+        f"times above its like (alarm above {MOST_WEAVE:.0%} and {MOST_WEAVE_PEAK:.0f}).",
+        "Let the network blur before it halves (CycleGAN: the default generator and discriminator do), or train on with a lower rate.",
+    )
+
+
+def _droplets(count: float) -> Alarm:
+    return Alarm(
+        "droplets",
+        f"Outputs have {count:.1f} round black or white spots a picture, where photographs have none (alarm above {MOST_DROPLETS:g}).",
+        "Use a generator without norm (CycleGAN and CartoonGAN: --generator unet), and start again: droplets do not go away by themselves.",
     )
 
 
