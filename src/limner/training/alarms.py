@@ -211,8 +211,8 @@ def droplets(photos: Tensor, outputs: Tensor) -> float:
 
     They come from norms over a whole picture, past which a generator can bring a strong signal only as a small spike (Tero Karras et al.,
     "Analyzing and Improving the Image Quality of StyleGAN", 2020, https://arxiv.org/abs/1912.04958, section 2).
-    Good: at most 0.4 (the bundled styles, fourteen photographs), 1.1 for Ink, which draws dots; 1.75 for posterised pictures. Bad: 2.0 and 7.0 (a CycleGAN with instance
-    norm, there and back).
+    Good: at most 0.4 (the bundled styles, fourteen photographs), 1.1 for Ink, which draws dots; 1.75 for posterised pictures. Bad: 2.0 and
+    7.0 (a CycleGAN with instance norm, there and back).
     """
 
     def beyond(pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
