@@ -66,7 +66,8 @@ def measure(method: str, row: str, folder: Path) -> None:
     run = Timed(options, steps=STEPS)
     config: Any
     if method == "cyclegan":
-        config = cyclegan.Config(PHOTOS, PHOTOS, vgg=folder / "vgg.safetensors", steps=STEPS)
+        papers = {"generator": "paper", "discriminator": "paper", "width": 32, "blocks": 6, "augment": False}
+        config = cyclegan.Config(PHOTOS, PHOTOS, vgg=folder / "vgg.safetensors", steps=STEPS, **papers)
         cyclegan.train(config, run)
     else:
         config = fast_style.Config(folder / "painting.jpg", PHOTOS, vgg=folder / "vgg.safetensors", steps=STEPS)
