@@ -57,6 +57,6 @@ for name in "$@"; do
         train hand.first starry-night
     fi
     style "$name"
-    cp "$name/style.onnx" "$name.onnx"
+    limner export "$name" -o "$name.onnx" --compact
     echo "$name.onnx"
 done

@@ -17,7 +17,9 @@ def run(*words: Words) -> int:
 
 
 @app.default
-def command(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint: Literal["best", "newest"] = "best") -> int:
+def command(
+    run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoint: Literal["best", "newest"] = "best", compact: bool = False
+) -> int:
     """Write the style file of a training run.
 
     Parameters
@@ -28,9 +30,11 @@ def command(run: Path, *, out: Annotated[Path, Parameter(alias="-o")], checkpoin
         The style file to write, e.g. my-style.onnx.
     checkpoint
         The one with the best held-out number, or the newest.
+    compact
+        Store most weights in 8 bits: a file about half as large, whose pictures differ by about one level of 255.
     """
     extras.need("train", "Training")
     from limner.training import trainer
 
-    say(str(trainer.write_style(run, out, which=checkpoint)))
+    say(str(trainer.write_style(run, out, which=checkpoint, compact=compact)))
     return 0

@@ -38,14 +38,18 @@ def _from_graph(path: Path) -> dict[str, Tensor]:
     from onnx import load_model, numpy_helper
 
     found = {}
-    for constant in load_model(path, load_external_data=False).graph.initializer:
+    constants = {each.name: each for each in load_model(path, load_external_data=False).graph.initializer}
+    for constant in constants.values():
         name, values = constant.name.removesuffix(".half"), torch.from_numpy(numpy_helper.to_array(constant).copy())
-        if name.endswith(
-            ".squares"
-        ):  # `limner.training.graph_optimization` made a convolution paint squares of 2 x 2: the first pixel's is the old one
+        if name.endswith(".scales"):
+            continue
+        if name.endswith(".int8"):  # of a compact file
+            name = name.removesuffix(".int8")
+            values = (values * torch.from_numpy(numpy_helper.to_array(constants[f"{name}.scales"]).copy())).half()
+        if name.endswith(".squares"):
+            # `limner.training.graph_optimization` made a convolution paint squares of 2 x 2: the first pixel's is the old one.
             name, values = name.removesuffix(".squares"), values[::4]
             values = values[..., :-1, :-1] if values.ndim == 4 else values
-        found[name] = (
-            values.half() if values.dtype == torch.uint8 else values.contiguous()
-        )  # a canvas, whose 8 bits fit into half precision
+        # A canvas's 8 bits fit into half precision.
+        found[name] = values.half() if values.dtype == torch.uint8 else values.contiguous()
     return found

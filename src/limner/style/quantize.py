@@ -5,6 +5,7 @@ Instance norm stays in float: it divides by a deviation of the very picture at h
 """
 
 import contextlib
+import functools
 import logging
 import sys
 from collections.abc import Iterator
@@ -153,15 +154,18 @@ def _quantized(path: Path, photographs: list[NDArray[np.float32]]) -> Any:
 
 
 def _with_float_weights(model: Any) -> Any:
-    """The model with float32 weights in the place of half-precision ones and their casts: what is quantized must stand there plainly."""
+    """The model with float32 weights in the place of smaller ones, their casts and scales: what is quantized must stand there plainly."""
     from onnx import numpy_helper
 
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in weights]:
-        half = weights[node.input[0]]
-        values = numpy_helper.to_array(half).astype(np.float32)
-        model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
-        model.graph.initializer.remove(half)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in list(model.graph.node):  # casts stand before what scales them
+        if node.op_type not in ("Cast", "Mul") or not all(name in constants for name in node.input):
+            continue
+        values = [numpy_helper.to_array(constants[name]).astype(np.float32) for name in node.input]
+        for name in node.input:
+            model.graph.initializer.remove(constants.pop(name))
+        constants[node.output[0]] = numpy_helper.from_array(functools.reduce(np.multiply, values), node.output[0])
+        model.graph.initializer.append(constants[node.output[0]])
         model.graph.node.remove(node)
     return model
 

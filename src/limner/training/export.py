@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -22,20 +23,35 @@ from limner.gallery.card import KEY, Card
 from limner.training import graph_optimization, parity
 from limner.version import __version__
 
+COMPACT = 4096
+"""Convolutions with as many weights, and more, become eight bits a weight in a compact file."""
 
-def write(network: StyleNetwork, about: dict[str, Any], path: Path, *, tell: Callable[[parity.Differences], None] = lambda _: None) -> Card:
+
+def write(
+    network: StyleNetwork,
+    about: dict[str, Any],
+    path: Path,
+    *,
+    compact: bool = False,
+    tell: Callable[[parity.Differences], None] = lambda _: None,
+) -> Card:
     """Write ``network`` as the style file ``path`` and its weights as ``path`` with ``.safetensors``; returns the card.
 
     ``network`` maps float32 NCHW RGB in [0, 1] to the same and tells ``arguments``, ``multiple_of``, ``min_side`` and ``receptive_field``;
-    ``about`` holds the card's other entries. Weights are stored in half precision. The file is opened again and must give what torch
-    gives (``parity``, whose numbers ``tell`` is told); both files appear whole or not at all. Raises ``LimnerError`` otherwise.
+    ``about`` holds the card's other entries. Weights are stored in half precision; with ``compact`` those of large convolutions in eight
+    bits (``rounded``), which makes the style file about half as large. It is opened again and must give what torch gives (``parity``, whose
+    numbers ``tell`` is told); both files appear whole or not at all. Raises ``LimnerError`` otherwise.
     """
     require(path.suffix == ".onnx", f"A style file ends in .onnx, which {path} does not: give it that ending.")
     network = copy.deepcopy(network)
     network.cpu().float().eval().requires_grad_(False)
     with torch.no_grad():
         for tensor in network.state_dict().values():
-            tensor.copy_(tensor.half())  # both files hold the same rounded weights, and the check below sees them too
+            tensor.copy_(tensor.half())
+        for parameter in network.parameters() if compact else ():
+            if parameter.ndim == 4 and parameter.numel() >= COMPACT:
+                parameter.copy_(rounded(parameter))
+        # Both files hold the same rounded weights, and the check below sees them, too.
     weights = {name: tensor.half().contiguous() for name, tensor in sorted(network.state_dict().items())}
     card = Card(
         network=dict(network.arguments),
@@ -90,19 +106,48 @@ def to_onnx(network: nn.Module, *, optimize: bool = True) -> onnx.ModelProto:
         node.attribute.extend(old.attribute)
     # A graph of our own: the exporter's carries the paths and names of the Python sources along.
     # Engines look for the scales of a Resize among the constants (OpenCV): they stay as they are.
-    scales = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
-    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in scales]
+    sizes = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
+    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in sizes]
     halved = {tensor.name for tensor in weights}
     kept = [tensor for tensor in graph.initializer if tensor.name not in halved]
-    halves, casts = [], []
+    stored, casts = [], []
     for tensor in weights:
-        halves.append(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{tensor.name}.half"))
-        casts.append(helper.make_node("Cast", [f"{tensor.name}.half"], [tensor.name], name=tensor.name, to=TensorProto.FLOAT))
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        if (scales := _scales(values)) is not None:
+            stored.append(numpy_helper.from_array((values / scales).astype(np.int8), f"{name}.int8"))
+            stored.append(numpy_helper.from_array(scales, f"{name}.scales"))
+            casts.append(helper.make_node("Cast", [f"{name}.int8"], [f"{name}.steps"], name=f"{name}.steps", to=TensorProto.FLOAT))
+            casts.append(helper.make_node("Mul", [f"{name}.steps", f"{name}.scales"], [name], name=name))
+        else:
+            stored.append(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [f"{name}.half"], [name], name=name, to=TensorProto.FLOAT))
     shape = ["batch", 3, "height", "width"]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "stylized")]
-    clean = helper.make_graph(casts + nodes, "style", ends[:1], ends[1:], kept + halves)
+    clean = helper.make_graph(casts + nodes, "style", ends[:1], ends[1:], kept + stored)
     opset = next(entry.version for entry in program.model_proto.opset_import if not entry.domain)
     return helper.make_model(clean, opset_imports=[helper.make_opsetid("", opset)], ir_version=10, producer_name="limner")
+
+
+def rounded(weight: Tensor) -> Tensor:
+    """A convolution's weight, float32 O x I x H x W, rounded to 127 steps either way of a power of two, each output's own: half precision
+    holds these exactly, and so do eight bits and the power.
+    """
+    largest = weight.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-6)
+    step = torch.exp2(torch.ceil(torch.log2(largest / 127)))
+    return (weight / step).round() * step + 0.0  # eight bits know no negative zero
+
+
+def _scales(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The steps of a weight that was ``rounded``, O x 1 x 1 x 1; None of any other."""
+    if values.ndim != 4 or values.size < COMPACT:
+        return None
+    largest = np.maximum(np.abs(values).max((1, 2, 3), keepdims=True), 1e-6)
+    for more in (1.0, 0.5):  # rounding may have brought the largest below a power of two
+        scales: NDArray[np.float32] = (np.exp2(np.ceil(np.log2(largest / 127))) * more).astype(np.float32)
+        whole = values / scales
+        if (whole == np.round(whole)).all() and np.abs(whole).max() <= 127:
+            return scales
+    return None
 
 
 def _is_weight(tensor: TensorProto) -> bool:

@@ -83,11 +83,11 @@ def load(folder: Path) -> tuple[str, Any, Options]:
         raise LimnerError(f"{path} is not the configuration of a run ({error}): put the original back, or start a new run.") from error
 
 
-def write_style(folder: Path, path: Path, *, which: str = "best") -> Path:
+def write_style(folder: Path, path: Path, *, which: str = "best", compact: bool = False) -> Path:
     """Write the style file of the run in ``folder`` from its ``best`` checkpoint, by the held-out number, or its ``newest``.
 
-    Where nothing was held out, the newest is the best. A method with several ``STYLES`` writes as many files; the first is returned.
-    Raises ``LimnerError`` where there is none.
+    Where nothing was held out, the newest is the best. A ``compact`` file holds most weights in eight bits. A method with several
+    ``STYLES`` writes as many files; the first is returned. Raises ``LimnerError`` where there is none.
     """
     method, config, options = load(folder)
     state = checkpoint.load(folder / "checkpoints", which) or checkpoint.load(folder / "checkpoints")
@@ -99,11 +99,11 @@ def write_style(folder: Path, path: Path, *, which: str = "best") -> Path:
         # The averaged weights are the style: see Run.average.
         weights = {name.removeprefix("module."): value for name, value in state["parts"][part].items() if name != "n_averaged"}
         network.load_state_dict(weights)
-        _export(network, method, config, options, state["step"], path.with_stem(path.stem + ending), ending)
+        _export(network, method, config, options, state["step"], path.with_stem(path.stem + ending), ending, compact=compact)
     return path
 
 
-def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path, ending: str) -> None:
+def _export(network: Any, method: str, config: Any, options: Options, step: int, path: Path, ending: str, *, compact: bool) -> None:
     name = options.name or re.sub(r"[^a-z0-9]+", "-", options.out.resolve().name.lower()).strip("-") or "style"
     about = {
         "name": name + ending,
@@ -120,7 +120,7 @@ def _export(network: Any, method: str, config: Any, options: Options, step: int,
         "recipe_sha256": recipe_sha256(method, config, options.seed),
         **_told_by_method(method, config, options),
     }
-    export.write(network, about, path, tell=partial(_record, options.out / f"parity{ending}.json"))
+    export.write(network, about, path, compact=compact, tell=partial(_record, options.out / f"parity{ending}.json"))
     logger.info("style file: %s", path)
 
 
