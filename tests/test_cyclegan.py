@@ -169,6 +169,7 @@ def swapped(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights of these tests end at conv2_2."""
     monkeypatch.setattr(cyclegan, "JUDGED", {"relu1_2": 64, "relu2_2": 128})
+    monkeypatch.setattr(cyclegan, "SIMILARITY", ("relu2_2",))
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +269,7 @@ def test_the_default_trains_and_resumes(tmp_path: Path, domains: tuple[Path, Pat
         "photo_size": 64,
         "batch_size": 1,
     }
-    config = Config(*domains, vgg=vgg_file, steps=6, canvas=True, similarity_weight=0.0, score_layers=("relu1_2",), **tiny)
+    config = Config(*domains, vgg=vgg_file, steps=6, canvas=True, similarity_weight=1.0, score_layers=("relu1_2",), **tiny)
     trainer.train("cyclegan", config, options(tmp_path / "whole", checkpoint_every=3))
     assert isinstance(limner.load(tmp_path / "whole" / "style.onnx").card.network["canvas"], int)
     broken = tmp_path / "broken"
@@ -277,6 +278,7 @@ def test_the_default_trains_and_resumes(tmp_path: Path, domains: tuple[Path, Pat
     trainer.train("cyclegan", config, options(broken, checkpoint_every=3), resume=True)
     same(weights(tmp_path / "whole", 6), weights(broken, 6))
     assert any("discriminators" in name for name in weights(broken, 6))
+    assert all("similarity" in line for line in lines(broken / "metrics.jsonl"))
     assert not any("vgg" in name or "conv1_1" in name for name in weights(broken, 6))
 
 
