@@ -247,7 +247,15 @@ def test_previews_have_the_size_that_the_card_names(tmp_path: Path, many_photos:
     assert json.loads((tmp_path / "run" / "parity.json").read_text())["dark ramp"]["float32"] < 1
 
 
-@pytest.mark.parametrize(("changes", "side"), [({}, 160), ({"min_scale": 0.25, "max_scale": 0.25}, 512)])
+@pytest.mark.parametrize(
+    ("changes", "side"),
+    [
+        ({"photo_size": 0}, 160),
+        ({"photo_size": 0, "min_scale": 0.25, "max_scale": 0.25}, 512),
+        ({"photo_size": 288}, 288),
+        ({"photo_size": 288, "working_size": 400}, 400),
+    ],
+)
 def test_crops_say_at_which_size_a_style_is_at_its_best(changes: dict[str, Any], side: int) -> None:
     assert trainer.best_short_side("cyclegan", cyclegan.Config(Path(), Path(), **changes), options(Path())) == side
 
