@@ -46,7 +46,9 @@ def command(config: Any, options: trainer.Options, method: str = "fast-style") -
             for each in value if isinstance(value, tuple) else [value]:
                 if each is True:
                     words.append(f"--{name.replace('_', '-')}")
-                elif each not in (None, "", False):
+                elif each is False:
+                    words.append(f"--{name.replace('_', '-')}=false")
+                elif each not in (None, ""):
                     words += [f"--{name.replace('_', '-')}", str(each)]
     return words
 

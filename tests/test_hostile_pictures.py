@@ -466,10 +466,10 @@ def test_one_bad_picture_fails_alone_whatever_it_raises(call: Call, tmp_path: Pa
 def test_what_is_lost_is_told_once(call: Call, tmp_path: Path) -> None:
     frames = [Image.fromarray(make_photo(40, 30, seed)) for seed in range(2)]
     for number in range(5):
-        frames[0].save(tmp_path / f"{number}.gif", save_all=True, append_images=frames[1:])
+        frames[0].save(tmp_path / f"{number}.tif", save_all=True, append_images=frames[1:])
     code, _, err = call("apply", tmp_path, *LIVE, "-o", tmp_path / "out")
     assert code == 0
-    assert err.count("all but the first of its 2 frames") == 1
+    assert err.count("all but the first of its 2 pages") == 1
     assert "and 2 more: all but the first" in err
 
 
