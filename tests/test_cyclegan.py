@@ -108,6 +108,9 @@ def test_generators_start_as_the_picture_and_from_a_style() -> None:
     network = cyclegan.build(config).eval()
     picture = torch.rand(1, 3, 64, 64)
     assert (network(picture) - picture).abs().mean() < 0.05
+    preset = cyclegan.build(replace(config, **Config.PRESETS["painter"]))
+    assert isinstance(preset, UNet)
+    assert preset.arguments == card.read(bundled.find("monet")).network
     painter = replace(config, canvas=True, blocks=5, smooth=False, start="water-lilies")
     network = cyclegan.start(painter, painter.start)
     styles = stored.load(bundled.find(painter.start))

@@ -342,7 +342,7 @@ def _weave(share: float, peak: float) -> Alarm:
         "weave",
         f"Where photographs are flat, {share:.0%} of what outputs have is finer than five pixels, and one frequency stands {peak:.0f} "
         f"times above its like (alarm above {MOST_WEAVE:.0%} and {MOST_WEAVE_PEAK:.0f}).",
-        "Let the network blur before it halves (CycleGAN: the default generator and discriminator do), or train on with a lower rate.",
+        "Let networks and discriminators blur before they halve, as CycleGAN's do by default; if they do, look whether it shows.",
     )
 
 

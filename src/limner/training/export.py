@@ -141,13 +141,11 @@ def _scales(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """The steps of a weight that was ``rounded``, O x 1 x 1 x 1; None of any other."""
     if values.ndim != 4 or values.size < COMPACT:
         return None
+    # The largest of each output is 64 steps or more, so it still tells the step.
     largest = np.maximum(np.abs(values).max((1, 2, 3), keepdims=True), 1e-6)
-    for more in (1.0, 0.5):  # rounding may have brought the largest below a power of two
-        scales: NDArray[np.float32] = (np.exp2(np.ceil(np.log2(largest / 127))) * more).astype(np.float32)
-        whole = values / scales
-        if (whole == np.round(whole)).all() and np.abs(whole).max() <= 127:
-            return scales
-    return None
+    scales: NDArray[np.float32] = np.exp2(np.ceil(np.log2(largest / 127))).astype(np.float32)
+    whole = values / scales
+    return scales if (whole == np.round(whole)).all() else None
 
 
 def _is_weight(tensor: TensorProto) -> bool:
