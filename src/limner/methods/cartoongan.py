@@ -36,7 +36,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.lr_scheduler import LambdaLR
 
-from limner.blocks import features
+from limner.blocks import features, motion
 from limner.blocks.adversarial import LOSSES, ImagePool
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.edge_smoothing import Blur, edge_smoothed
@@ -117,6 +117,9 @@ class Config:
     """VGG-19 layers of the content loss, before their ReLU (section 3.2.2: conv4_4, which a file that ends at conv3_4 cannot give)."""
     colour_weight: PositiveOrZero = 3.0
     """Weight of the colour loss: more keeps the target's colours, 0 leaves them alone."""
+    calm_weight: PositiveOrZero = 0.0
+    """Strength of calm: the drawing of a moved and noisy copy of a photograph is to be the moved drawing. More gives calmer films and
+    weaker lines."""
     ink_weight: PositiveOrZero = 3.0
     """In the initialisation phase: how much more a line of ink counts than what lies beside it."""
     initial_rate: Positive = 1e-3
@@ -147,7 +150,7 @@ class Config:
         require(len(self.content_layers) > 0, "`content_layers` needs at least one layer, such as conv3_2.")
         require(not self.monochrome or self.generator == "unet", "`monochrome` is for the U-Net: leave it out, or set `generator` to unet.")
 
-    LATER: ClassVar[dict[str, object]] = {"monochrome": False}
+    LATER: ClassVar[dict[str, object]] = {"monochrome": False, "calm_weight": 0.0}
     """Options that older recipes do not name, at the values that change nothing: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
@@ -350,22 +353,29 @@ def train(config: Config, run: Run) -> None:
         each = [content_loss(found[layer], wanted[layer], measure) for layer in config.content_layers]
         return torch.stack(each).mean()
 
-    def initial_loss(photos: Tensor, targets: Tensor) -> Tensor:
+    def initial_loss(photos: Tensor, targets: Tensor, second: motion.Second | None) -> Tensor:
         with run.autocast():
             generated = generator(photos).float()
-            return content(generated, targets) if config.target == "photo" else drawing_loss(generated, targets, config.ink_weight)
+            loss = content(generated, targets) if config.target == "photo" else drawing_loss(generated, targets, config.ink_weight)
+            return loss if second is None else loss + config.calm_weight * unrest(generated, second)
+
+    def unrest(generated: Tensor, second: motion.Second) -> Tensor:
+        return motion.unrest(generated, generator(second.frames).float(), second.flow)
 
     def judge(pictures: Tensor, grey: Tensor) -> Tensor:
         seen = (pictures * grey).sum(1, keepdim=True).expand(-1, 3, -1, -1) if config.adversary == "grey" else pictures
         scores: Tensor = discriminator(seen * 2 - 1)
         return scores
 
-    def generator_losses(photos: Tensor, targets: Tensor, grey: Tensor) -> dict[str, Tensor]:
+    def generator_losses(photos: Tensor, targets: Tensor, grey: Tensor, second: motion.Second | None) -> dict[str, Tensor]:
         with run.autocast():
             generated = generator(photos).float()
             adversarial = adversarial_loss(judge(generated.clamp(0, 1), grey), real=True)
             kept = content(generated, targets)
-        loss, found = adversarial + config.content_weight * kept, {"adversarial": adversarial, "content": kept}
+            calm = {} if second is None else {"calm": unrest(generated, second)}
+        loss, found = adversarial + config.content_weight * kept, {"adversarial": adversarial, "content": kept} | calm
+        if calm:
+            loss = loss + config.calm_weight * calm["calm"]
         if config.colour_weight:
             found["colour"] = colour_loss(generated, targets)
             loss = loss + config.colour_weight * found["colour"]
@@ -415,15 +425,16 @@ def train(config: Config, run: Run) -> None:
     initial_of, losses_of, discriminator_of = (run.compile(each) for each in (initial_loss, generator_losses, discriminator_loss))
     for step in run.steps(config.steps):
         x, target = photos[step], targets[step]
+        second = motion.second(x) if config.calm_weight else None
         if step < first:  # the initialisation phase (section 3.3)
-            loss = initial_of(x, target)
+            loss = initial_of(x, target, second)
             learn(loss, initial_optimizer, initial_schedule)
             run.log(step, initialisation=loss.detach())
             continue
 
         grey = grey_weights(config.batch_size, x.device)
         discriminator.requires_grad_(False)  # the generator's gradients only pass through
-        found = losses_of(x, target, grey)
+        found = losses_of(x, target, grey, second)
         discriminator.requires_grad_(True)
         generated = found.pop("generated")
         learn(found["loss"], optimizer, schedule)

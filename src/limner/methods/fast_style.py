@@ -28,6 +28,7 @@ or the planes of the cubists, in the painting's colours. They need no VGG-19.
 remains; the layers are those of Gatys et al., as others use them with VGG-19, and the weights suit losses that are relative.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
-from limner.blocks import canvas, features
+from limner.blocks import canvas, features, motion
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import UNet
@@ -116,6 +117,9 @@ class Config:
     """Weight of the tone loss: more keeps light and shade closer to the target's, 0 leaves them to the painting."""
     colour_weight: PositiveOrZero = 0.0
     """Weight of the target's colours, in means over 8 x 8 pixels: more keeps what is warm warm, 0 leaves them to the painting."""
+    calm_weight: PositiveOrZero = 0.0
+    """Strength of calm: the painting of a moved and noisy copy of a photograph is to be the moved painting. More gives calmer films and
+    weaker strokes."""
     ink_weight: PositiveOrZero = 0.0
     """In the initialisation phase: how much more a line of ink counts than what lies beside it."""
     initial_rate: Positive = 1e-3
@@ -147,6 +151,7 @@ class Config:
             "blocks": 5,
             "colour_weight": 0.0,
             "ink_weight": 0.0,
+            "calm_weight": 0.0,
             "initial_rate": 1e-3,
             "grade": False,
         },
@@ -370,7 +375,9 @@ def train(config: Config, run: Run) -> None:
         """A target has the painting's colours already, which content should leave alone."""
         return images if config.target == "photo" else luma(images).expand(-1, 3, -1, -1)
 
-    def losses(generator: nn.Module, photos: Tensor, targets: Tensor, places: Tensor | None) -> dict[str, Tensor]:
+    def losses(
+        generator: nn.Module, photos: Tensor, targets: Tensor, places: Tensor | None, second: motion.Second | None
+    ) -> dict[str, Tensor]:
         with run.autocast():
             drawn = painted(generator, photos, places)
             stylized = drawn.clamp(0, 1) if draws else drawn
@@ -389,21 +396,35 @@ def train(config: Config, run: Run) -> None:
                 loss = loss + config.colour_weight * found["colour"]
             if draws:  # what is cut off in the style file must not grow
                 loss = loss + 4 * (drawn - stylized).abs().mean()
-            return {"loss": loss, **found}
+            return calmed(generator, {"loss": loss, **found}, drawn, places, second)
 
-    def initial_losses(generator: nn.Module, photos: Tensor, targets: Tensor, places: Tensor | None) -> dict[str, Tensor]:
+    def initial_losses(
+        generator: nn.Module, photos: Tensor, targets: Tensor, places: Tensor | None, second: motion.Second | None
+    ) -> dict[str, Tensor]:
         with run.autocast():
             drawn = painted(generator, photos, places)
-        return {"loss": drawing_loss(drawn, targets, config.ink_weight), "drawing": (drawn - targets).abs().mean()}
+            found = {"loss": drawing_loss(drawn, targets, config.ink_weight), "drawing": (drawn - targets).abs().mean()}
+            return calmed(generator, found, drawn, places, second)
+
+    def calmed(
+        generator: nn.Module, found: dict[str, Tensor], drawn: Tensor, places: Tensor | None, second: motion.Second | None
+    ) -> dict[str, Tensor]:
+        """Losses of what is ``drawn``, and that of calm where there is a second frame."""
+        if second is None:
+            return found
+        calm = motion.unrest(drawn, painted(generator, second.frames, places), second.flow)
+        return {**found, "loss": found["loss"] + config.calm_weight * calm, "calm": calm}
 
     def held_out() -> dict[str, Tensor]:
         """Losses of what becomes the style file, over photographs never trained on; of the phase that ends the training."""
         by = losses if first < config.steps else initial_losses
-        batches = zip(photos.held_out, targets.held_out, photos.held_out_places, strict=True)
+        places: Sequence[Tensor | None] = photos.held_out_places if placed else [None] * len(photos.held_out)
+        batches = zip(photos.held_out, targets.held_out, places, held_out_seconds, strict=True)
         with torch.no_grad():
-            found = [by(average.module, x, target, place if placed else None) for x, target, place in batches]
+            found = [by(average.module, *batch) for batch in batches]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
+    held_out_seconds = motion.seconds(photos.held_out, drawn=bool(config.calm_weight))
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
     initial = {"initial_optimizer": initial_optimizer, "initial_schedule": initial_schedule} if first else {}
@@ -413,7 +434,8 @@ def train(config: Config, run: Run) -> None:
     for step in run.steps(config.steps):
         initial_phase, places = step < first, photos.places(step) if placed else None
         x = photos[step]
-        found = (initial_of if initial_phase else losses_of)(generator, x, x if targets is photos else targets[step], places)
+        target, second = x if targets is photos else targets[step], motion.second(x) if config.calm_weight else None
+        found = (initial_of if initial_phase else losses_of)(generator, x, target, places, second)
         chosen, falling = (initial_optimizer, initial_schedule) if initial_phase else (optimizer, schedule)
         chosen.zero_grad()
         run.backward(found["loss"], generator)

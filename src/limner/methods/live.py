@@ -17,6 +17,7 @@ Differs from the paper:
   film, noise is most of what changes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from limner.blocks import features
+from limner.blocks import features, motion
 from limner.blocks.drawing import drawing_loss
 from limner.blocks.network import StyleNetwork
 from limner.blocks.unet import INK, Ramp, UNet
@@ -73,6 +74,9 @@ class Config:
     """VGG-19 layers of the style loss: the first at full size, all at half and a quarter of it, which is four times cheaper."""
     noise: PositiveOrZero = 0.02
     """Noise added to what the network sees (its deviation; the range of the picture is 1): more gives calmer films."""
+    calm_weight: PositiveOrZero = 0.0
+    """Strength of calm: the painting of a moved and noisy copy of a photograph is to be the moved painting. More gives calmer films and
+    weaker strokes."""
     learning_rate: Positive | None = None
     """Highest rate of Adam's one-cycle schedule; by default 4e-3, and 1.5e-3 for a student without norm, which bears no more."""
 
@@ -82,6 +86,9 @@ class Config:
             self.image_size >= 32 and self.image_size % 8 == 0, f"`image_size` must be a multiple of 8 from 32 on, not {self.image_size}."
         )
         require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
+
+    LATER: ClassVar[dict[str, object]] = {"calm_weight": 0.0}
+    """Options that older recipes do not name, at the values that change nothing: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {}
 
@@ -252,27 +259,39 @@ def train(config: Config, run: Run) -> None:
     placed = "canvas" in student.arguments
     """Whether strokes hang on where in a picture they are."""
 
-    def losses(student: nn.Module, photos: Tensor, noise: Tensor | float, places: Tensor | None) -> dict[str, Tensor]:
+    def paint(network: nn.Module, photos: Tensor, places: Tensor | None) -> Tensor:
+        painted: Tensor = network(photos) if places is None else network(photos, places)
+        return painted.float()
+
+    def losses(
+        student: nn.Module, photos: Tensor, noise: Tensor | float, places: Tensor | None, second: motion.Second | None
+    ) -> dict[str, Tensor]:
         with run.autocast():
             with torch.no_grad():
-                target = (teacher(photos) if places is None else teacher(photos, places)).float()
-            painted = student(photos + noise).float() if places is None else student(photos + noise, places).float()
+                target = paint(teacher, photos, places)
+            painted = paint(student, photos + noise, places)
             if style_loss is None:
-                return {"loss": drawing_loss(painted, target)}
-            style = style_loss(painted, target)
-        pixel = pixel_difference(painted, target)
-        return {"loss": pixel + config.style_weight * style, "pixel": pixel, "style": style}
+                found = {"loss": drawing_loss(painted, target)}
+            else:
+                found = {"pixel": pixel_difference(painted, target), "style": style_loss(painted, target)}
+                found["loss"] = found["pixel"] + config.style_weight * found["style"]
+            if second is not None:
+                found["calm"] = motion.unrest(painted, paint(student, second.frames, places), second.flow)
+                found["loss"] = found["loss"] + config.calm_weight * found["calm"]
+            return found
 
     def held_out() -> dict[str, Tensor]:
         """Losses of what becomes the style file, over photographs never trained on."""
+        places: Sequence[Tensor | None] = photos.held_out_places if placed else [None] * len(photos.held_out)
+        batches = zip(photos.held_out, places, held_out_seconds, strict=True)
         with torch.no_grad():
-            batches = zip(photos.held_out, photos.held_out_places if placed else [None] * len(photos.held_out), strict=True)
-            found = [losses(average.module, batch, 0.0, places) for batch, places in batches]
+            found = [losses(average.module, batch, 0.0, place, second) for batch, place, second in batches]
         return {name: torch.stack([each[name] for each in found]).mean() for name in (found[0] if found else ())}
 
     working = card.read(bundled.find(config.teacher)).working_size  # lines have a width in pixels there, and larger pictures are reduced
     min_scale, short_side = (None, working or None) if working or placed else (config.min_scale, None)
     photos = run.pictures(config.photos, size=config.image_size, batch_size=config.batch_size, min_scale=min_scale, short_side=short_side)
+    held_out_seconds = motion.seconds(photos.held_out, drawn=bool(config.calm_weight))
     run.preview(average.module, photos)
     run.evaluate(held_out, by="loss")
     run.keep(generator=student, optimizer=optimizer, schedule=schedule)
@@ -280,7 +299,8 @@ def train(config: Config, run: Run) -> None:
     losses_of = run.compile(losses)
     for step in run.steps(config.steps):
         batch = photos[step]
-        found = losses_of(student, batch, config.noise * torch.randn_like(batch), photos.places(step) if placed else None)
+        noise, places = config.noise * torch.randn_like(batch), photos.places(step) if placed else None
+        found = losses_of(student, batch, noise, places, motion.second(batch) if config.calm_weight else None)
         optimizer.zero_grad()
         run.backward(found["loss"], student)
         nn.utils.clip_grad_norm_(student.parameters(), most)
