@@ -165,6 +165,22 @@ def test_codecs(tmp_path: Path, codec: str) -> None:
     assert difference(shown(tmp_path / "out.mkv"), [255 - frame for frame in shown(film)]) < 6
 
 
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root may make threads real-time ones")
+def test_no_thread_becomes_a_real_time_one(tmp_path: Path) -> None:
+    """The encoder of av1 makes some, and this one, which then starves the machine; those that paint are asked, too."""
+    seen = set[int]()
+
+    def policies() -> set[int]:
+        return {os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+    def look(picture: Picture) -> Picture:
+        seen.update(policies())
+        return picture
+
+    paint(make_film(tmp_path / "long.mp4", moving(30)), tmp_path / "out.mp4", look, codec="av1")
+    assert seen | policies() == {os.SCHED_OTHER}
+
+
 def test_colours_of_a_flat_film_stay(tmp_path: Path) -> None:
     colours = [(200, 30, 40), (20, 180, 60), (30, 40, 210)]
     film = make_film(tmp_path / "clip.mp4", [np.full((48, 64, 3), colour, np.uint8) for colour in colours])

@@ -2,8 +2,9 @@
 
 import heapq
 import os
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,12 +96,36 @@ class Segment:
             stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
             stream.options = {"crf": str(self.crf)} | self.encoder.options
         try:
-            stream.codec_context.open()
+            with _without_real_time():
+                stream.codec_context.open()
         except av.FFmpegError as error:
             raise LimnerError(
                 f"{self.encoder.encoder} does not encode frames of {width} x {height} pixels ({error}): set `codec` to another."
             ) from error
         return stream
+
+
+@contextmanager
+def _without_real_time() -> Iterator[None]:
+    """Opened by root, the encoder of av1 makes its threads and the one that calls it real-time ones (SCHED_FIFO, 99). What these start
+    is so too, and nothing else on the machine runs beside it: so they go back to what they were, and new ones to the usual.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    before = dict(_policies())
+    yield
+    for task, policy in _policies():
+        if policy == os.SCHED_FIFO != before.get(task):
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
+
+
+def _policies() -> Iterator[tuple[int, int]]:
+    """Each thread of this process, by the number that the system has for it, and the policy by which it is scheduled."""
+    for entry in Path("/proc/self/task").iterdir():
+        with suppress(ProcessLookupError):
+            yield int(entry.name), os.sched_getscheduler(int(entry.name))
 
 
 def join(parts: Sequence[Part], film: Film, out: Path, suffix: str, span: tuple[int, int | None], *, strip: bool) -> list[str]:
