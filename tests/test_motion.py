@@ -78,8 +78,14 @@ def test_students_and_cartoons_learn_calm_too(many_photos: Path, style_file: Pat
     student = live.Config(str(style_file), many_photos, width=4, blocks=1, style_layers=("relu1_1",), learning_rate=1e-2, **few)
     trainer.train("live", student, runs.options(tmp_path / "live"))
     cartoons = cartoongan.Config(
-        *(many_photos, many_photos),
-        **{"initial_steps": 0, "target": "photo", "content_layers": ("conv2_1",), "discriminator_width": 8, "width": 8, "blocks": 1},
+        many_photos,
+        many_photos,
+        initial_steps=0,
+        target="photo",
+        content_layers=("conv2_1",),
+        discriminator_width=8,
+        width=8,
+        blocks=1,
         **few,
     )
     trainer.train("cartoongan", cartoons, runs.options(tmp_path / "cartoongan"))
