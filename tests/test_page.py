@@ -1,6 +1,10 @@
 """The page, in a browser: what people do on it, by mouse and by keyboard, and that it asks nobody but its own server."""
 
 import io
+import os
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,6 +197,29 @@ def test_the_camera_is_painted_live_and_gives_a_photograph(visit: Visit) -> None
     assert seen[1] > 50
     page.click("#take")
     page.locator("#file", has_text="camera.storybook.jpg").wait_for()
+
+
+def test_limner_live_opens_the_camera_in_its_style(browser: Any, tmp_path: Path) -> None:
+    """The address that the command opens is the page with the camera at work."""
+    opened = tmp_path / "opened"
+    words = [sys.executable, "-m", "limner", "live", "--style", "ink"]
+    program = f"{sys.executable} -c \"import sys; open({str(opened)!r}, 'w').write(sys.argv[1])\" %s"
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "BROWSER": program}) as live:
+        try:
+            assert live.stdout is not None
+            address = live.stdout.readline().strip()
+            url, wanted = address.split("?")
+            assert wanted == "style=ink#live"
+            visit = Visit(browser, url)
+            page = visit.open("?" + wanted)
+            page.locator("#live-said", has_text="pictures a second").wait_for()
+            assert page.locator("#live-styles input:checked").get_attribute("value") == "ink"
+            visit.close()
+            assert not visit.wrong
+            assert opened.read_text() == address
+        finally:
+            live.send_signal(signal.SIGINT)
+    assert live.returncode in (0, 130)
 
 
 def test_with_the_keyboard_alone(visit: Visit, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "paint": "Paint a photograph in the style of any painting, slowly and well.",
     "quantize": "Write the int8 form of a style file, faster on CPUs.",
     "serve": "Serve a page to paint photographs on, and an API to build on.",
+    "live": "Paint what the camera sees, live, on a page of this machine.",
     "evaluate": "Measure paintings: how much a painted film flickers.",
     "train": "Train a style of your own: limner train --help lists the methods.",
 }

@@ -4,15 +4,16 @@ import { blobOf, drawn } from "./photo.js";
 
 const SIDE = 384;
 
-/** Wires the dialog; `taken` is given the photograph that was taken. */
-export function camera(engine, styles, taken) {
+/** Wires the dialog; `taken` is given the photograph that was taken. An address that ends with #live opens it at once, in the style `chosen`. */
+export function camera(engine, styles, chosen, taken) {
   const [dialog, video, canvas, said, choices] = ["camera", "video", "live", "live-said", "live-styles"].map((id) => document.getElementById(id));
   const live = styles.filter((style) => style.tiers.includes("live"));
   let stream = null;
 
+  const first = Math.max(live.findIndex((style) => style.name === chosen), 0);
   live.forEach((style, number) => {
     const label = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "radio", name: "live", value: style.name, checked: number === 0 });
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: "live", value: style.name, checked: number === first });
     label.append(input, Object.assign(document.createElement("span"), { textContent: style.title }));
     choices.append(label);
   });
@@ -69,4 +70,5 @@ export function camera(engine, styles, taken) {
     dialog.close();
     taken({ blob: await blobOf(whole, "image/jpeg", 0.95), name: "camera.jpg" });
   });
+  if (location.hash === "#live") open();
 }

@@ -384,7 +384,7 @@ async function prepare() {
   styles = found.styles;
   const given = prepareControls(found.options);
   buildTiles(given.style);
-  camera(engine, styles, (taken) => take([taken]));
+  camera(engine, styles, given.style, (taken) => take([taken]));
   return given;
 }
 
