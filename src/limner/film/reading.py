@@ -14,12 +14,9 @@ from limner import files, limits
 from limner.errors import LimnerError, require
 from limner.extras import need
 from limner.film import kinds
-from limner.pictures import formats, image
+from limner.pictures import formats, image, tones
 from limner.pictures.image import Picture
 from limner.pictures.sources import film_pixels
-
-HDR = {16: "PQ", 18: "HLG"}
-"""ffmpeg's numbers of the transfer functions of high dynamic range."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +70,8 @@ class Clip:
             self.beside = [told(each) for each in container.streams if each.type != "video" and not is_chapters(each)]
             if len(container.streams.video) > 1:
                 self.lost.append("all but one of its streams of pictures")
-            if stream.codec_context.color_trc in HDR:
-                self.lost.append(
-                    f"high dynamic range ({HDR[stream.codec_context.color_trc]}): it is painted as if it were an ordinary film"
-                )
+            if transfer := tones.HDR.get(stream.codec_context.color_trc):
+                self.lost.append(f"high dynamic range ({transfer}), which is tone-mapped to that of an ordinary film (BT.709)")
         with closing(self.frames()) as frames:
             first = next(frames, None)
         if first is None:
