@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from limner import files, limits
 from limner.errors import LimnerError, require
 from limner.extras import need
 from limner.film import kinds
+from limner.film.interlacing import deinterlaced
 from limner.pictures import formats, image, tones
 from limner.pictures.image import Picture
 from limner.pictures.sources import film_pixels
@@ -80,20 +81,26 @@ class Clip:
 
     def frames(self, after: int | None = None) -> Generator[Frame, None, None]:
         """Frames without a time follow the one before them at the film's rate; damaged ones are left out, and that is told."""
+        with formats.decoding(str(self.path)), closing(self._timed(after)) as timed:
+            for each in timed:
+                if after is None or each.time > after:
+                    yield _converted(each)
+
+    def _timed(self, seek: int | None) -> Generator["_Timed", None, None]:
+        """Frames with their times, from a key frame before the tick ``seek`` on, so those after ``seek`` have a neighbour before them."""
         tick = max(round(1 / self.rate / self.time_base), 1)
         last, bad = self.begin - tick, list[str]()
-        with ExitStack() as stack, formats.decoding(str(self.path)):
-            decoded = stack.enter_context(closing(self._decoded(after, bad)))
+        with ExitStack() as stack:
+            decoded = stack.enter_context(closing(deinterlaced(stack.enter_context(closing(self._decoded(seek, bad))))))
             first = next(decoded, None)
-            if after is not None and (first is None or first[0].pts is None or first[0].pts > after):
+            if seek is not None and (first is None or first[0].pts is None or first[0].pts > seek):
                 # A container without a table of places, or with a wrong one.
-                decoded = stack.enter_context(closing(self._decoded(None, bad)))
+                decoded = stack.enter_context(closing(deinterlaced(stack.enter_context(closing(self._decoded(None, bad))))))
                 first = next(decoded, None)
             while first is not None:
                 frame, stream = first
                 last = last + tick if frame.pts is None else max(frame.pts, last + 1)
-                if after is None or last > after:
-                    yield Frame(last, int(frame.duration or tick), Picture(film_pixels(frame, stream)))
+                yield _Timed(last, int(frame.duration or tick), frame, stream)
                 first = next(decoded, None)
         self._tell_damage(len(bad), float((last + tick - self.begin) * self.time_base))
 
@@ -141,6 +148,19 @@ class Clip:
             )
             stream.thread_type = "AUTO"
             yield container, stream
+
+
+class _Timed(NamedTuple):
+    """PyAV's frame, not yet made into a picture, and its stream. Times are in ticks."""
+
+    time: int
+    duration: int
+    frame: Any
+    stream: Any
+
+
+def _converted(timed: _Timed) -> Frame:
+    return Frame(timed.time, timed.duration, Picture(film_pixels(timed.frame, timed.stream)))
 
 
 class Animation:
