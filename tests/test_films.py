@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner import LimnerError, extras, files
-from limner.film import calm, flicker, kinds, painting, reading, writing
+from limner.film import calm, flicker, kinds, options, painting, reading, writing
 from limner.film.options import FilmOptions
 from limner.pictures.image import Picture
 from tests.conftest import make_photo
@@ -404,6 +404,46 @@ def test_bad_calls_get_one_sentence(
     assert (code, told, len(err.splitlines())) == (2, "", 1), err
     assert what in err
     assert names(tmp_path) == {"clip.mp4"}
+
+
+CHIPS = [codec for codec in options.CODECS if "-" in codec]
+
+
+@pytest.mark.parametrize("codec", CHIPS)
+def test_a_chip_that_is_not_there_is_told_before_anything_is_painted(
+    limner: Call, tmp_path: Path, film: Path, style_file: Path, codec: options.Codec
+) -> None:
+    try:
+        writing.encoder(codec)
+    except LimnerError:
+        pass
+    else:
+        pytest.skip("this machine has it")
+    Image.fromarray(make_photo(40, 30)).save(tmp_path / "a.jpg")
+    for words in ((film, "-o", tmp_path / "out.mp4"), (tmp_path,), (tmp_path, "-o", tmp_path / "out")):
+        code, told, err = limner("apply", *words, "-s", style_file, "--codec", codec)
+        assert (code, told, len(err.splitlines())) == (2, "", 1), err
+        assert f"set --codec to {codec.partition('-')[0]}" in err
+        assert names(tmp_path) == {"clip.mp4", "a.jpg"}
+    with pytest.raises(LimnerError, match=codec):
+        paint(film, tmp_path / "out.mp4", codec=codec)
+    assert names(tmp_path) == {"clip.mp4", "a.jpg"}
+
+
+@pytest.mark.parametrize("codec", CHIPS)
+def test_ffmpeg_knows_the_options_of_chips(codec: options.Codec) -> None:
+    """No chip is needed to ask an encoder what it would take: the least quality, and no frames that look ahead."""
+    encoder = options.CODECS[codec]
+    given = writing.options_of(encoder, encoder.worst)
+    assert given["bf"] == "0"
+    assert given != writing.options_of(encoder, encoder.usual)
+    if encoder.encoder not in av.codecs_available:
+        pytest.skip("not in this build")
+    context = av.CodecContext.create(encoder.encoder, "w")
+    known = {each.name: each for each in (*context.supported_options.generic, *context.supported_options.private)}
+    for name, value in given.items():
+        number = value.replace(".", "").isdigit()
+        assert known[name].min <= float(value) <= known[name].max if number else value in {each.name for each in known[name].choices}, name
 
 
 def test_of_a_film_that_is_cut_short_the_rest_is_painted(tmp_path: Path) -> None:
