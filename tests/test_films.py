@@ -656,3 +656,79 @@ def test_evaluate_video(limner: Call, tmp_path: Path, film: Path) -> None:
     code, told, err = limner("evaluate", "video", film, tmp_path / "short.mp4")
     assert (code, told, len(err.splitlines())) == (2, "", 1)
     assert "short.mp4 has fewer frames" in err
+
+
+# ---------------------------------------------------------------------------------------------------------------- one frame
+
+
+@pytest.mark.parametrize(("second", "number"), [(0, 0), (0.5, 6), (0.49, 5), (0.99, 11)])
+def test_one_frame_as_a_picture(limner: Call, tmp_path: Path, film: Path, style_file: Path, second: float, number: int) -> None:
+    """It is the frame that the film's own painting has at that second."""
+    code, told, err = limner("apply", film, "-s", style_file, "--frame", second)
+    assert (code, told, err) == (0, f"{tmp_path / 'clip.tiny.png'}\n", "")
+    assert names(tmp_path) == {"clip.mp4", "clip.tiny.png"}
+    limner("apply", film, "-s", style_file, "--calm", "off", "-o", tmp_path / "out.frames")
+    with Image.open(tmp_path / "clip.tiny.png") as look, Image.open(tmp_path / "out.frames" / f"{number + 1:06}.png") as painted:
+        assert np.array_equal(np.asarray(look), np.asarray(painted))
+
+
+def test_another_look_takes_the_place_of_the_first(limner: Call, tmp_path: Path, film: Path, style_file: Path) -> None:
+    looks = []
+    for words in ((0.25,), (0.75,), (0.75, "--strength", 0.5)):
+        assert limner("apply", film, "-s", style_file, "--frame", *words)[0] == 0
+        looks.append((tmp_path / "clip.tiny.png").read_bytes())
+    assert len(set(looks)) == 3
+    code, told, _ = limner("apply", film, "-s", style_file, "--frame", 0.25, "-o", tmp_path / "look.webp", "--max-size", 32)
+    assert (code, told) == (0, f"{tmp_path / 'look.webp'}\n")
+    with Image.open(tmp_path / "look.webp") as look:
+        assert (look.format, look.size) == ("WEBP", (32, 24))
+
+
+def test_a_frame_of_each_film_of_a_folder(limner: Call, tmp_path: Path, film: Path, style_file: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    film.rename(folder / "deep" / "clip.mp4")
+    Image.fromarray(make_photo(40, 30)).save(folder / "photo.jpg")
+    animated(folder / "some.gif")
+    words = ("apply", folder, "-s", style_file, "-o", out, "--calm", "off")
+    code, _, err = limner(*words, "--frame", 0.4, "--format", "jpg")
+    assert code == 0, err
+    assert names(out) == {"deep/clip.tiny.jpg", "some.tiny.jpg", "limner-manifest.jsonl"}
+    assert limner(*words)[0] == 0  # the films themselves are painted still
+    assert {"deep/clip.tiny.mp4", "some.tiny.gif", "photo.tiny.jpg"} < names(out)
+    assert limner(*words) == (0, limner(*words)[1], "limner: 0 painted, 3 skipped, 0 failed.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("clip.mp4", "--frame", 1), "clip.mp4 lasts 1.00 s"),
+        (("some.gif", "--frame", 7), "some.gif lasts 0.50 s"),
+        (("clip.mp4", "--frame", 1e9), "lasts 1.00 s"),
+        (("clip.mp4", "--frame", -1), "--frame"),
+        (("clip.mp4", "--frame", "nan"), "--frame"),
+        (("photo.jpg", "--frame", 0), "There is no film in photo.jpg"),
+        (("clip.mp4", "--frame", 0, "-o", "out.mp4"), "out.mp4"),
+        (("clip.mp4", "--frame", 0, "-o", "-"), "--frame"),
+        (("clip.mp4", "--frame", 0, "--executor", "ray", "-o", "out"), "--frame"),
+    ],
+)
+def test_a_frame_that_cannot_be_gets_one_sentence(
+    limner: Call, tmp_path: Path, film: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Any, ...], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    animated(tmp_path / "some.gif")
+    Image.fromarray(make_photo(40, 30)).save(tmp_path / "photo.jpg")
+    code, told, err = limner("apply", *words, "-s", style_file)
+    assert (code, told, len(err.splitlines())) == (2, "", 1), err
+    assert what in err
+    assert names(tmp_path) == {film.name, "some.gif", "photo.jpg"}
+
+
+def test_a_frame_is_the_one_that_is_shown_then(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mkv", moving(6), times=[0, 10, 15, 60, 62, 90])
+    frames = shown(film)
+    for second, number in ((0, 0), (0.12, 1), (0.13, 2), (0.49, 2), (0.51, 3), (0.7, 4), (0.76, 5)):
+        assert np.array_equal(reading.still(film, second).pixels, frames[number]), second
+    whole = make_film(tmp_path / "whole.mp4", moving(30), g="30")
+    assert np.array_equal(reading.still(whole, 2).pixels, shown(whole)[24])

@@ -17,6 +17,7 @@ def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: C
     check(options)
     if options.executor == "ray":
         need("ray", "`executor` ray")
+        require(options.film.frame is None, "A single `frame` is painted by this program: leave `executor` out.")
         from limner.batch import on_ray
 
         return on_ray.open_batch(inputs, out, options, tell)
@@ -28,4 +29,4 @@ def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: C
 
         writing.encoder(options.film.codec)
     opened = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
-    return Batch(LocalPhotographs(inputs), LocalPaintings(out), Here(opened, options, tell), opened, options, tell)
+    return Batch(LocalPhotographs(inputs, options.film.frame), LocalPaintings(out), Here(opened, options, tell), opened, options, tell)

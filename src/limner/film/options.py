@@ -63,6 +63,9 @@ class FilmOptions:
     """Seconds of a film at which the painting ends; by default its own end."""
     fps: float | None = None
     """Most frames a second; others are left out. By default all are painted, each at its own time."""
+    frame: float | None = None
+    """Paint only the frame shown at this second of a film, counted from its beginning, as a picture beside it: a look at style and options
+    before an hour of work. Photographs among the films are left alone, and a picture of an earlier look is painted anew."""
     codec: Codec | None = None
     """How films are encoded; by default h264, and vp9 in WebM. With nvenc, qsv, amf or videotoolbox a chip of NVIDIA's, Intel's, AMD's or
     Apple's does it."""
@@ -83,5 +86,7 @@ def check(options: FilmOptions) -> None:
         f"An `end` of {options.end or 0:g} s is not possible: it must come after the start, {options.start:g} s.",
     )
     require(options.fps is None or 0 < options.fps <= 1000, f"An `fps` of {options.fps or 0:g} is not possible: give a number from 1 on.")
+    frame = options.frame
+    require(frame is None or 0 <= frame <= 1e9, f"A `frame` at {frame} s is not possible: give a number of seconds from 0 on.")
     worst = CODECS[options.codec or "h264"].worst
     require(options.crf is None or 0 <= options.crf <= worst, f"A `crf` of {options.crf} is not possible: give a number from 0 to {worst}.")

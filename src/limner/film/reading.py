@@ -1,8 +1,9 @@
 """Films as they are shown: frames upright, with square pixels, in sRGB, each with the time at which it appears."""
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +17,7 @@ from limner.extras import need
 from limner.film import kinds
 from limner.film.interlacing import deinterlaced
 from limner.pictures import formats, image, tones
-from limner.pictures.image import Picture
+from limner.pictures.image import Metadata, Picture
 from limner.pictures.sources import film_pixels
 
 
@@ -54,6 +55,9 @@ class Film(Protocol):
     def frames(self, after: int | None = None) -> Generator[Frame, None, None]:
         """All frames, or those later than ``after``, which is the time of one. Raises ``LimnerError`` where they cannot be decoded."""
 
+    def at(self, tick: int) -> Frame | None:
+        """The frame that is shown at a tick; None where the film is over by then. Raises ``LimnerError`` where it cannot be decoded."""
+
 
 class Clip:
     """A film, read by PyAV."""
@@ -85,6 +89,15 @@ class Clip:
             for each in timed:
                 if after is None or each.time > after:
                     yield _converted(each)
+
+    def at(self, tick: int) -> Frame | None:
+        shown: _Timed | None = None
+        with formats.decoding(str(self.path)), closing(self._timed(tick)) as timed:
+            for each in timed:
+                if shown is not None and each.time > tick:
+                    return _converted(shown)
+                shown = each
+            return _converted(shown) if shown is not None and tick < shown.time + shown.duration else None
 
     def _timed(self, seek: int | None) -> Generator["_Timed", None, None]:
         """Frames with their times, from a key frame before the tick ``seek`` on, so those after ``seek`` have a neighbour before them."""
@@ -195,6 +208,10 @@ class Animation:
                     yield Frame(time, duration, picture)
                 time += duration
 
+    def at(self, tick: int) -> Frame | None:
+        with closing(self.frames()) as frames:
+            return next((frame for frame in frames if tick < frame.time + frame.duration), None)
+
 
 def is_chapters(stream: Any) -> bool:
     """Whether a stream of PyAV's is only the form that MP4 gives to a film's chapters, which are no stream elsewhere."""
@@ -221,3 +238,16 @@ def opened(path: Path) -> Film:
     with formats.decoding(str(path)):
         limits.open_file(path).close()  # a sentence for what is missing, and no waiting for a pipe
     return Clip(path)
+
+
+def still(path: Path, seconds: float) -> Picture:
+    """The frame, of 8 bits, that a film shows so many seconds after its beginning.
+
+    Raises ``LimnerError`` where it is over by then, or cannot be decoded.
+    """
+    film = opened(path)
+    frame = film.at(film.begin + math.floor(seconds / film.time_base + 1e-6))
+    lasts = f"lasts {film.seconds:.2f} s" if film.seconds else "is shorter"
+    if frame is None:
+        raise LimnerError(f"{path} {lasts}, so no frame is shown at {seconds:g} s: give an earlier `frame`.")
+    return replace(frame.picture, metadata=Metadata(lost=tuple(film.lost)))
