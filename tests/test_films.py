@@ -553,6 +553,64 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, film: Path, segments: i
     assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
 
 
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from limner.film import painting, writing
+from limner.film.options import FilmOptions
+
+film, out, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+painting.SECONDS = 0.25
+
+def die_in(owner, name, when):
+    calls, whole = [], getattr(owner, name)
+    def dying(*words, **more):
+        calls.append(words)
+        if when(len(calls), words):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*words, **more)
+    setattr(owner, name, dying)
+
+if moment == "the first segment":
+    die_in(writing.Segment, "add", lambda count, _: count == 2)
+elif moment == "the end of a segment":  # it has its name, and is not on record
+    die_in(painting._Segments, "_record", lambda count, _: count == 2)
+elif moment == "the second segment":
+    die_in(writing.Segment, "add", lambda count, _: count == 5)
+elif moment == "joining":
+    packets = writing._painted
+    def some(*words):
+        for number, packet in enumerate(packets(*words)):
+            if number == 6:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield packet
+    writing._painted = some
+elif moment == "the last rename":
+    die_in(Path, "replace", lambda _, words: words[1] == out)
+
+painting.paint(film, out, lambda p: p.with_pixels(255 - p.pixels), FilmOptions(calm="flow"), identity={"painter": "inverted"})
+"""
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    [("the first segment", 12), ("the end of a segment", 9), ("the second segment", 9), ("joining", 0), ("the last rename", 0)],
+)
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path, film: Path, moment: str, left: int) -> None:
+    paint(film, tmp_path / "whole.mp4", calm="flow")
+    out = tmp_path / "out.mp4"
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(film), str(out), moment], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    painted = list[Picture]()
+    paint(film, out, counted(painted), calm="flow")
+    assert len(painted) == left
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    files.clear_leftovers({tmp_path})  # as every batch does that paints there
+    assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
+
+
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("when", ["a segment", "the whole"])
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
