@@ -243,6 +243,60 @@ def test_what_a_format_cannot_hold_is_told(tmp_path: Path, film: Path) -> None:
     assert paint(film, tmp_path / "out.gif").lost == ["sound (aac), which gif cannot hold"]
 
 
+def make_subtitled(path: Path, codec: str) -> Path:
+    """A film of two seconds with three lines of text."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        text = container.add_stream(codec)
+        text.codec_context.subtitle_header, text.codec_context.time_base = SUBTITLES, Fraction(1, 1000)
+        text.metadata["language"] = "fin"
+        for n, each in enumerate(moving(24)):
+            frame = av.VideoFrame.from_ndarray(each, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 12)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        for begin, line in ((0, b"one"), (500, b"two"), (1500, b"three")):
+            packet = av.Packet(len(line).to_bytes(2, "big") + line if codec == "mov_text" else line)
+            packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream = begin, begin, 400, Fraction(1, 1000), text
+            container.mux(packet)
+    return path
+
+
+SUBTITLES = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+
+[Events]
+Format: Layer, Start, End, Style, Text
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "target", "lost"),
+    [
+        ("in.mp4", "mov_text", "out.mp4", []),
+        ("in.mp4", "mov_text", "out.mov", []),
+        ("in.mp4", "mov_text", "out.mkv", ["subtitles (mov_text), which mkv cannot hold"]),
+        ("in.mkv", "subrip", "out.mkv", []),
+        ("in.mkv", "subrip", "out.mp4", ["subtitles (srt), which mp4 cannot hold"]),
+    ],
+)
+def test_subtitles_are_copied_or_told(tmp_path: Path, source: str, codec: str, target: str, lost: list[str]) -> None:
+    film = make_subtitled(tmp_path / source, codec)
+    assert paint(film, tmp_path / target).lost == lost
+    with av.open(str(tmp_path / target)) as container:
+        assert [stream.metadata["language"] for stream in container.streams.subtitles] == ([] if lost else ["fin"])
+    if not lost:
+        found, expected = packets(tmp_path / target, "subtitle"), packets(film, "subtitle")
+        assert [data for _, data in found] == [data for _, data in expected]
+        assert {b"one", b"two", b"three"} <= {data[2:] if codec == "mov_text" else data for _, data in found}
+        assert [when for when, _ in found] == pytest.approx([when for when, _ in expected], abs=0.002)
+
+
 # -------------------------------------------------------------------------------------------------------- animated pictures
 
 

@@ -206,7 +206,7 @@ def _copied(source: Any, copies: dict[int, Any], begin: Fraction | None, end: Fr
     if begin is not None:
         source.seek(int(begin * 1_000_000), backward=True)
     for packet in source.demux([source.streams[index] for index in copies]):
-        if not packet.size or packet.dts is None:
+        if not packet.size or packet.dts is None or _is_gap(packet):
             continue
         time = packet.dts * packet.time_base
         over = time + (packet.duration or 0) * packet.time_base
@@ -217,6 +217,11 @@ def _copied(source: Any, copies: dict[int, Any], begin: Fraction | None, end: Fr
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = copies[packet.stream.index]
         yield time - (begin or 0), packet
+
+
+def _is_gap(packet: Any) -> bool:
+    """Whether it is the text that MP4 has where there is none, which is written again by itself."""
+    return packet.stream.type == "subtitle" and packet.stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
 
 
 def _chapters(chapters: list[Any], begin: Fraction, end: Fraction | None) -> list[Any]:
