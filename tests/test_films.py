@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from limner import LimnerError, extras, files
-from limner.film import calm, flicker, kinds, painting, reading, writing
+from limner.film import calm, flicker, kinds, options, painting, reading, writing
 from limner.film.options import FilmOptions
 from limner.pictures.image import Picture
 from tests.conftest import make_photo
@@ -259,6 +259,60 @@ def test_what_a_format_cannot_hold_is_told(tmp_path: Path, film: Path) -> None:
     assert paint(film, tmp_path / "out.gif").lost == ["sound (aac), which gif cannot hold"]
 
 
+def make_subtitled(path: Path, codec: str) -> Path:
+    """A film of two seconds with three lines of text."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        text = container.add_stream(codec)
+        text.codec_context.subtitle_header, text.codec_context.time_base = SUBTITLES, Fraction(1, 1000)
+        text.metadata["language"] = "fin"
+        for n, each in enumerate(moving(24)):
+            frame = av.VideoFrame.from_ndarray(each, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 12)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        for begin, line in ((0, b"one"), (500, b"two"), (1500, b"three")):
+            packet = av.Packet(len(line).to_bytes(2, "big") + line if codec == "mov_text" else line)
+            packet.pts, packet.dts, packet.duration, packet.time_base, packet.stream = begin, begin, 400, Fraction(1, 1000), text
+            container.mux(packet)
+    return path
+
+
+SUBTITLES = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+
+[Events]
+Format: Layer, Start, End, Style, Text
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "target", "lost"),
+    [
+        ("in.mp4", "mov_text", "out.mp4", []),
+        ("in.mp4", "mov_text", "out.mov", []),
+        ("in.mp4", "mov_text", "out.mkv", ["subtitles (mov_text), which mkv cannot hold"]),
+        ("in.mkv", "subrip", "out.mkv", []),
+        ("in.mkv", "subrip", "out.mp4", ["subtitles (srt), which mp4 cannot hold"]),
+    ],
+)
+def test_subtitles_are_copied_or_told(tmp_path: Path, source: str, codec: str, target: str, lost: list[str]) -> None:
+    film = make_subtitled(tmp_path / source, codec)
+    assert paint(film, tmp_path / target).lost == lost
+    with av.open(str(tmp_path / target)) as container:
+        assert [stream.metadata["language"] for stream in container.streams.subtitles] == ([] if lost else ["fin"])
+    if not lost:
+        found, expected = packets(tmp_path / target, "subtitle"), packets(film, "subtitle")
+        assert [data for _, data in found] == [data for _, data in expected]
+        assert {b"one", b"two", b"three"} <= {data[2:] if codec == "mov_text" else data for _, data in found}
+        assert [when for when, _ in found] == pytest.approx([when for when, _ in expected], abs=0.002)
+
+
 # -------------------------------------------------------------------------------------------------------- animated pictures
 
 
@@ -422,6 +476,46 @@ def test_bad_calls_get_one_sentence(
     assert names(tmp_path) == {"clip.mp4"}
 
 
+CHIPS = [codec for codec in options.CODECS if "-" in codec]
+
+
+@pytest.mark.parametrize("codec", CHIPS)
+def test_a_chip_that_is_not_there_is_told_before_anything_is_painted(
+    limner: Call, tmp_path: Path, film: Path, style_file: Path, codec: options.Codec
+) -> None:
+    try:
+        writing.encoder(codec)
+    except LimnerError:
+        pass
+    else:
+        pytest.skip("this machine has it")
+    Image.fromarray(make_photo(40, 30)).save(tmp_path / "a.jpg")
+    for words in ((film, "-o", tmp_path / "out.mp4"), (tmp_path,), (tmp_path, "-o", tmp_path / "out")):
+        code, told, err = limner("apply", *words, "-s", style_file, "--codec", codec)
+        assert (code, told, len(err.splitlines())) == (2, "", 1), err
+        assert f"set --codec to {codec.partition('-')[0]}" in err
+        assert names(tmp_path) == {"clip.mp4", "a.jpg"}
+    with pytest.raises(LimnerError, match=codec):
+        paint(film, tmp_path / "out.mp4", codec=codec)
+    assert names(tmp_path) == {"clip.mp4", "a.jpg"}
+
+
+@pytest.mark.parametrize("codec", CHIPS)
+def test_ffmpeg_knows_the_options_of_chips(codec: options.Codec) -> None:
+    """No chip is needed to ask an encoder what it would take: the least quality, and no frames that look ahead."""
+    encoder = options.CODECS[codec]
+    given = writing.options_of(encoder, encoder.worst)
+    assert given["bf"] == "0"
+    assert given != writing.options_of(encoder, encoder.usual)
+    if encoder.encoder not in av.codecs_available:
+        pytest.skip("not in this build")
+    context = av.CodecContext.create(encoder.encoder, "w")
+    known = {each.name: each for each in (*context.supported_options.generic, *context.supported_options.private)}
+    for name, value in given.items():
+        number = value.replace(".", "").isdigit()
+        assert known[name].min <= float(value) <= known[name].max if number else value in {each.name for each in known[name].choices}, name
+
+
 def test_of_a_film_that_is_cut_short_the_rest_is_painted(tmp_path: Path) -> None:
     film = make_film(tmp_path / "clip.mp4", moving(60), sound=5.0)
     whole = shown(film)
@@ -529,6 +623,64 @@ def test_killed_in_the_middle_it_goes_on(tmp_path: Path, film: Path, segments: i
     assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
 
 
+KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from limner.film import painting, writing
+from limner.film.options import FilmOptions
+
+film, out, moment = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+painting.SECONDS = 0.25
+
+def die_in(owner, name, when):
+    calls, whole = [], getattr(owner, name)
+    def dying(*words, **more):
+        calls.append(words)
+        if when(len(calls), words):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(*words, **more)
+    setattr(owner, name, dying)
+
+if moment == "the first segment":
+    die_in(writing.Segment, "add", lambda count, _: count == 2)
+elif moment == "the end of a segment":  # it has its name, and is not on record
+    die_in(painting._Segments, "_record", lambda count, _: count == 2)
+elif moment == "the second segment":
+    die_in(writing.Segment, "add", lambda count, _: count == 5)
+elif moment == "joining":
+    packets = writing._painted
+    def some(*words):
+        for number, packet in enumerate(packets(*words)):
+            if number == 6:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield packet
+    writing._painted = some
+elif moment == "the last rename":
+    die_in(Path, "replace", lambda _, words: words[1] == out)
+
+painting.paint(film, out, lambda p: p.with_pixels(255 - p.pixels), FilmOptions(calm="flow"), identity={"painter": "inverted"})
+"""
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize(
+    ("moment", "left"),
+    [("the first segment", 12), ("the end of a segment", 9), ("the second segment", 9), ("joining", 0), ("the last rename", 0)],
+)
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path, film: Path, moment: str, left: int) -> None:
+    paint(film, tmp_path / "whole.mp4", calm="flow")
+    out = tmp_path / "out.mp4"
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT, str(film), str(out), moment], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not out.exists()
+    painted = list[Picture]()
+    paint(film, out, counted(painted), calm="flow")
+    assert len(painted) == left
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    files.clear_leftovers({tmp_path})  # as every batch does that paints there
+    assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
+
+
 @pytest.mark.usefixtures("short_segments")
 @pytest.mark.parametrize("when", ["a segment", "the whole"])
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
@@ -632,3 +784,79 @@ def test_evaluate_video(limner: Call, tmp_path: Path, film: Path) -> None:
     code, told, err = limner("evaluate", "video", film, tmp_path / "short.mp4")
     assert (code, told, len(err.splitlines())) == (2, "", 1)
     assert "short.mp4 has fewer frames" in err
+
+
+# ---------------------------------------------------------------------------------------------------------------- one frame
+
+
+@pytest.mark.parametrize(("second", "number"), [(0, 0), (0.5, 6), (0.49, 5), (0.99, 11)])
+def test_one_frame_as_a_picture(limner: Call, tmp_path: Path, film: Path, style_file: Path, second: float, number: int) -> None:
+    """It is the frame that the film's own painting has at that second."""
+    code, told, err = limner("apply", film, "-s", style_file, "--frame", second)
+    assert (code, told, err) == (0, f"{tmp_path / 'clip.tiny.png'}\n", "")
+    assert names(tmp_path) == {"clip.mp4", "clip.tiny.png"}
+    limner("apply", film, "-s", style_file, "--calm", "off", "-o", tmp_path / "out.frames")
+    with Image.open(tmp_path / "clip.tiny.png") as look, Image.open(tmp_path / "out.frames" / f"{number + 1:06}.png") as painted:
+        assert np.array_equal(np.asarray(look), np.asarray(painted))
+
+
+def test_another_look_takes_the_place_of_the_first(limner: Call, tmp_path: Path, film: Path, style_file: Path) -> None:
+    looks = []
+    for words in ((0.25,), (0.75,), (0.75, "--strength", 0.5)):
+        assert limner("apply", film, "-s", style_file, "--frame", *words)[0] == 0
+        looks.append((tmp_path / "clip.tiny.png").read_bytes())
+    assert len(set(looks)) == 3
+    code, told, _ = limner("apply", film, "-s", style_file, "--frame", 0.25, "-o", tmp_path / "look.webp", "--max-size", 32)
+    assert (code, told) == (0, f"{tmp_path / 'look.webp'}\n")
+    with Image.open(tmp_path / "look.webp") as look:
+        assert (look.format, look.size) == ("WEBP", (32, 24))
+
+
+def test_a_frame_of_each_film_of_a_folder(limner: Call, tmp_path: Path, film: Path, style_file: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    (folder / "deep").mkdir(parents=True)
+    film.rename(folder / "deep" / "clip.mp4")
+    Image.fromarray(make_photo(40, 30)).save(folder / "photo.jpg")
+    animated(folder / "some.gif")
+    words = ("apply", folder, "-s", style_file, "-o", out, "--calm", "off")
+    code, _, err = limner(*words, "--frame", 0.4, "--format", "jpg")
+    assert code == 0, err
+    assert names(out) == {"deep/clip.tiny.jpg", "some.tiny.jpg", "limner-manifest.jsonl"}
+    assert limner(*words)[0] == 0  # the films themselves are painted still
+    assert {"deep/clip.tiny.mp4", "some.tiny.gif", "photo.tiny.jpg"} < names(out)
+    assert limner(*words) == (0, limner(*words)[1], "limner: 0 painted, 3 skipped, 0 failed.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("clip.mp4", "--frame", 1), "clip.mp4 lasts 1.00 s"),
+        (("some.gif", "--frame", 7), "some.gif lasts 0.50 s"),
+        (("clip.mp4", "--frame", 1e9), "lasts 1.00 s"),
+        (("clip.mp4", "--frame", -1), "--frame"),
+        (("clip.mp4", "--frame", "nan"), "--frame"),
+        (("photo.jpg", "--frame", 0), "There is no film in photo.jpg"),
+        (("clip.mp4", "--frame", 0, "-o", "out.mp4"), "out.mp4"),
+        (("clip.mp4", "--frame", 0, "-o", "-"), "--frame"),
+        (("clip.mp4", "--frame", 0, "--executor", "ray", "-o", "out"), "--frame"),
+    ],
+)
+def test_a_frame_that_cannot_be_gets_one_sentence(
+    limner: Call, tmp_path: Path, film: Path, style_file: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Any, ...], what: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    animated(tmp_path / "some.gif")
+    Image.fromarray(make_photo(40, 30)).save(tmp_path / "photo.jpg")
+    code, told, err = limner("apply", *words, "-s", style_file)
+    assert (code, told, len(err.splitlines())) == (2, "", 1), err
+    assert what in err
+    assert names(tmp_path) == {film.name, "some.gif", "photo.jpg"}
+
+
+def test_a_frame_is_the_one_that_is_shown_then(tmp_path: Path) -> None:
+    film = make_film(tmp_path / "clip.mkv", moving(6), times=[0, 10, 15, 60, 62, 90])
+    frames = shown(film)
+    for second, number in ((0, 0), (0.12, 1), (0.13, 2), (0.49, 2), (0.51, 3), (0.7, 4), (0.76, 5)):
+        assert np.array_equal(reading.still(film, second).pixels, frames[number]), second
+    whole = make_film(tmp_path / "whole.mp4", moving(30), g="30")
+    assert np.array_equal(reading.still(whole, 2).pixels, shown(whole)[24])

@@ -67,11 +67,12 @@ class Worker(Protocol):
 class LocalPhotographs:
     """Pictures, folders and patterns of this machine."""
 
-    def __init__(self, inputs: Iterable[str]) -> None:
-        self._inputs = [Path(name) for name in inputs]
+    def __init__(self, inputs: Iterable[str], frame: float | None = None) -> None:
+        """With ``frame``, a second, one frame of each film among them."""
+        self._inputs, self._frame = [Path(name) for name in inputs], frame
 
     def plan(self, out: Path | None, style: str, format: str | None, tell: Tell) -> list[Job]:
-        return plan(self._inputs, out, style, format, tell)
+        return plan(self._inputs, out, style, format, tell, self._frame)
 
     def stat(self, job: Job) -> tuple[int, int]:
         try:
@@ -145,7 +146,7 @@ class Batch:
                 target=(job.target.relative_to(folder) if folder else job.target).as_posix(),
                 style=style.card.name,
                 weights=style.card.weights_sha256,
-                options=seen(options, short, film=job.film),
+                options=seen(options, short, film=job.film or job.frame is not None),
             )
             for job in self.jobs
             for size, time in (photographs.stat(job),)
@@ -154,9 +155,9 @@ class Batch:
         try:
             paintings.clear(self.jobs)
             done = self._record.entries if self._record else {}
-            self._todo = (
-                set(self._entries) if options.overwrite else missing(self._entries, done, paintings.is_there, seen(Options()), tell)
-            )
+            # A frame is painted to be looked at, with one set of options after the other.
+            anew = options.overwrite or options.film.frame is not None
+            self._todo = set(self._entries) if anew else missing(self._entries, done, paintings.is_there, seen(Options()), tell)
             if self._todo:
                 worker.open()
         except BaseException:

@@ -17,10 +17,16 @@ def open_batch(inputs: Sequence[str], out: str | None, options: Options, tell: C
     check(options)
     if options.executor == "ray":
         need("ray", "`executor` ray")
+        require(options.film.frame is None, "A single `frame` is painted by this program: leave `executor` out.")
         from limner.batch import on_ray
 
         return on_ray.open_batch(inputs, out, options, tell)
     for name in (*inputs, out or ""):
         require("://" not in name and not name.endswith(".parquet"), f"{name} is for Ray Data: set `executor` to ray.")
+    if options.film.codec is not None:  # not after an hour of painting photographs
+        need("video", f"A film in {options.film.codec}, which")
+        from limner.film import writing
+
+        writing.encoder(options.film.codec)
     opened = style.load(options.style, tier=options.tier, runtime=options.runtime, device=options.device)
-    return Batch(LocalPhotographs(inputs), LocalPaintings(out), Here(opened, options, tell), opened, options, tell)
+    return Batch(LocalPhotographs(inputs, options.film.frame), LocalPaintings(out), Here(opened, options, tell), opened, options, tell)

@@ -37,9 +37,13 @@ class LocalFiles:
     """Those of this machine."""
 
     def path(self, job: Job) -> Path | None:
-        return job.source
+        return job.source if job.frame is None else None
 
     def read(self, job: Job, max_pixels: int) -> Picture:
+        if job.frame is not None:
+            from limner.film import reading
+
+            return reading.still(job.source, job.frame)
         return image.read(job.source, max_pixels=max_pixels)
 
     def copy(self, job: Job) -> bool:

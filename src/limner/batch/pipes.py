@@ -24,6 +24,7 @@ def paint(name: str, out: str, options: Options, source: IO[bytes], sink: IO[byt
     suffix = target.suffix.lower()
     writable = suffix in image.WRITABLE or (out == "-" and not suffix)
     require(writable, f"{out} cannot be written: Limner writes {', '.join(image.WRITABLE)}, not {suffix!r}.")
+    require(options.film.frame is None, "A `frame` is taken of a film in a file: give its name, and `out` that of a file.")
     there = out != "-" and files.exists(target) and not options.overwrite
     require(not there, f"{out} is there already: set `overwrite` to paint it again, or name another `out`.")
     require(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from limner import extras
 from limner import files as disk
-from limner.errors import LimnerError
+from limner.errors import LimnerError, require
 from limner.film import kinds
 from limner.gallery import bundled
 from limner.pictures import image
@@ -26,6 +26,8 @@ class Job:
     """Where the photograph lies in what was named, such as `deep/photo.jpg`."""
     film: bool = False
     """Whether it is a film, or an animated picture."""
+    frame: float | None = None
+    """Second of the film ``source`` whose frame is the picture; None: there is no such film."""
 
 
 def plan(
@@ -34,35 +36,48 @@ def plan(
     style_name: str,
     format: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    frame: float | None = None,
 ) -> list[Job]:
     """What becomes what. A folder gives all the pictures and films in it, at any depth; below ``out`` its tree is kept, and that of a glob
     (``photos/**/*.jpg``) from its first wildcard on.
 
     Without ``out`` a painting lies beside its photograph (``photo.starry-night.jpg``). ``out`` is a file where there is a single picture
     and ``out`` has a suffix, else a folder. ``format`` is a suffix without its dot. ``tell`` takes a remark on what
-    was left out. Raises ``LimnerError`` where there is no picture, or
-    two would become one file.
+    was left out. With ``frame``, a second, one frame of each film becomes a picture, and nothing else does. Raises ``LimnerError`` where
+    there is no picture, or two would become one file.
     """
     named = list(inputs)
     found = photographs(named, out, style_name, films=True, tell=tell)
+    if frame is not None:
+        extras.need("video", "A frame of a film")
+        found = [(source, place) for source, place in found if _is_painted_as_film(source)]
+        require(bool(found), f"There is no film in {', '.join(map(str, named[:3]))}: name one, or leave `frame` out to paint photographs.")
     if out is not None and not is_folder(out):
         if len(found) == 1 and not disk.is_folder(named[0]):
             if format is not None and image.WRITABLE.get(out.suffix.lower(), "") != image.WRITABLE[f".{format}"]:
                 raise LimnerError(f"{out} is no name for a file in the format {format}: change one, or leave `format` out.")
             source, place = found[0]
+            if frame is not None:
+                return [Job(source, out, place.as_posix(), frame=frame)]
             film = _is_film(source) or (_is_painted_as_film(source) and out.suffix.lower() in kinds.WRITABLE)
             if film:
                 kinds.check_suffix(out)
             return [Job(source, out, place.as_posix(), film)]
         if out.suffix.lower() in (*image.SUFFIXES, *kinds.WRITABLE):
             raise LimnerError(f"{len(found)} pictures cannot all become {out}: let `out` be a folder.")
-    return jobs_for(found, out, style_name, format, films=True)
+    return jobs_for(found, out, style_name, format, films=True, frame=frame)
 
 
 def jobs_for(
-    found: Iterable[tuple[Path, Path]], out: Path | None, style_name: str, format: str | None, *, films: bool = False
+    found: Iterable[tuple[Path, Path]],
+    out: Path | None,
+    style_name: str,
+    format: str | None,
+    *,
+    films: bool = False,
+    frame: float | None = None,
 ) -> list[Job]:
-    """A job for each (file, place below ``out``); with ``films`` there may be some among them.
+    """A job for each (file, place below ``out``); with ``films`` there may be some among them, and with ``frame`` all are.
 
     Raises ``LimnerError`` where two would become one file.
     """
@@ -70,7 +85,9 @@ def jobs_for(
     taken: dict[Path, Path] = {}
     for source, place in found:
         own = source if out is None else out / place
-        film = films and _is_painted_as_film(source)
+        film = films and frame is None and _is_painted_as_film(source)
+        if frame is not None:
+            own = own.with_suffix(".png")
         if film:
             # Other formats are of pictures: of a folder of both, films stay films.
             own, wanted = own.with_suffix(kinds.suffix_for(source)), format if format == "gif" else None
@@ -78,7 +95,7 @@ def jobs_for(
         if target in taken:
             raise LimnerError(f"{taken[target]} and {source} would both become {target}: rename one, or paint them apart.")
         taken[target] = source
-        jobs.append(Job(source, target, place.as_posix(), film))
+        jobs.append(Job(source, target, place.as_posix(), film, frame))
     return jobs
 
 

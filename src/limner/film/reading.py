@@ -1,11 +1,12 @@
 """Films as they are shown: frames upright, with square pixels, in sRGB, each with the time at which it appears."""
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,10 @@ from limner import files, limits
 from limner.errors import LimnerError, require
 from limner.extras import need
 from limner.film import kinds
-from limner.pictures import formats, image
-from limner.pictures.image import Picture
+from limner.film.interlacing import deinterlaced
+from limner.pictures import formats, image, tones
+from limner.pictures.image import Metadata, Picture
 from limner.pictures.sources import film_pixels
-
-HDR = {16: "PQ", 18: "HLG"}
-"""ffmpeg's numbers of the transfer functions of high dynamic range."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,9 @@ class Film(Protocol):
     def frames(self, after: int | None = None) -> Generator[Frame, None, None]:
         """All frames, or those later than ``after``, which is the time of one. Raises ``LimnerError`` where they cannot be decoded."""
 
+    def at(self, tick: int) -> Frame | None:
+        """The frame that is shown at a tick; None where the film is over by then. Raises ``LimnerError`` where it cannot be decoded."""
+
 
 class Clip:
     """A film, read by PyAV."""
@@ -73,10 +75,8 @@ class Clip:
             self.beside = [told(each) for each in container.streams if each.type != "video" and not is_chapters(each)]
             if len(container.streams.video) > 1:
                 self.lost.append("all but one of its streams of pictures")
-            if stream.codec_context.color_trc in HDR:
-                self.lost.append(
-                    f"high dynamic range ({HDR[stream.codec_context.color_trc]}): it is painted as if it were an ordinary film"
-                )
+            if transfer := tones.HDR.get(stream.codec_context.color_trc):
+                self.lost.append(f"high dynamic range ({transfer}), which is tone-mapped to that of an ordinary film (BT.709)")
         with closing(self.frames()) as frames:
             first = next(frames, None)
         if first is None:
@@ -85,20 +85,35 @@ class Clip:
 
     def frames(self, after: int | None = None) -> Generator[Frame, None, None]:
         """Frames without a time follow the one before them at the film's rate; damaged ones are left out, and that is told."""
+        with formats.decoding(str(self.path)), closing(self._timed(after)) as timed:
+            for each in timed:
+                if after is None or each.time > after:
+                    yield _converted(each)
+
+    def at(self, tick: int) -> Frame | None:
+        shown: _Timed | None = None
+        with formats.decoding(str(self.path)), closing(self._timed(tick)) as timed:
+            for each in timed:
+                if shown is not None and each.time > tick:
+                    return _converted(shown)
+                shown = each
+            return _converted(shown) if shown is not None and tick < shown.time + shown.duration else None
+
+    def _timed(self, seek: int | None) -> Generator["_Timed", None, None]:
+        """Frames with their times, from a key frame before the tick ``seek`` on, so those after ``seek`` have a neighbour before them."""
         tick = max(round(1 / self.rate / self.time_base), 1)
         last, bad = self.begin - tick, list[str]()
-        with ExitStack() as stack, formats.decoding(str(self.path)):
-            decoded = stack.enter_context(closing(self._decoded(after, bad)))
+        with ExitStack() as stack:
+            decoded = stack.enter_context(closing(deinterlaced(stack.enter_context(closing(self._decoded(seek, bad))))))
             first = next(decoded, None)
-            if after is not None and (first is None or first[0].pts is None or first[0].pts > after):
+            if seek is not None and (first is None or first[0].pts is None or first[0].pts > seek):
                 # A container without a table of places, or with a wrong one.
-                decoded = stack.enter_context(closing(self._decoded(None, bad)))
+                decoded = stack.enter_context(closing(deinterlaced(stack.enter_context(closing(self._decoded(None, bad))))))
                 first = next(decoded, None)
             while first is not None:
                 frame, stream = first
                 last = last + tick if frame.pts is None else max(frame.pts, last + 1)
-                if after is None or last > after:
-                    yield Frame(last, int(frame.duration or tick), Picture(film_pixels(frame, stream)))
+                yield _Timed(last, int(frame.duration or tick), frame, stream)
                 first = next(decoded, None)
         self._tell_damage(len(bad), float((last + tick - self.begin) * self.time_base))
 
@@ -148,6 +163,19 @@ class Clip:
             yield container, stream
 
 
+class _Timed(NamedTuple):
+    """PyAV's frame, not yet made into a picture, and its stream. Times are in ticks."""
+
+    time: int
+    duration: int
+    frame: Any
+    stream: Any
+
+
+def _converted(timed: _Timed) -> Frame:
+    return Frame(timed.time, timed.duration, Picture(film_pixels(timed.frame, timed.stream)))
+
+
 class Animation:
     """A picture of several frames, read by Pillow. Its ticks are milliseconds."""
 
@@ -180,6 +208,10 @@ class Animation:
                     yield Frame(time, duration, picture)
                 time += duration
 
+    def at(self, tick: int) -> Frame | None:
+        with closing(self.frames()) as frames:
+            return next((frame for frame in frames if tick < frame.time + frame.duration), None)
+
 
 def is_chapters(stream: Any) -> bool:
     """Whether a stream of PyAV's is only the form that MP4 gives to a film's chapters, which are no stream elsewhere."""
@@ -206,3 +238,16 @@ def opened(path: Path) -> Film:
     with formats.decoding(str(path)):
         limits.open_file(path).close()  # a sentence for what is missing, and no waiting for a pipe
     return Clip(path)
+
+
+def still(path: Path, seconds: float) -> Picture:
+    """The frame, of 8 bits, that a film shows so many seconds after its beginning.
+
+    Raises ``LimnerError`` where it is over by then, or cannot be decoded.
+    """
+    film = opened(path)
+    frame = film.at(film.begin + math.floor(seconds / film.time_base + 1e-6))
+    lasts = f"lasts {film.seconds:.2f} s" if film.seconds else "is shorter"
+    if frame is None:
+        raise LimnerError(f"{path} {lasts}, so no frame is shown at {seconds:g} s: give an earlier `frame`.")
+    return replace(frame.picture, metadata=Metadata(lost=tuple(film.lost)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from limner.errors import LimnerError, require
 from limner.film.kinds import CONTAINERS
-from limner.film.options import CODECS, LOSSLESS, Encoder, FilmOptions
+from limner.film.options import CODECS, LOSSLESS, Codec, Encoder, FilmOptions
 from limner.film.reading import Film, is_chapters, told
 
 BT709 = 1
@@ -35,15 +35,39 @@ def encoder_for(options: FilmOptions, target: Path) -> Encoder:
     suffix = target.suffix.lower()
     if suffix not in CONTAINERS:
         return LOSSLESS
+    codec = options.codec_for(suffix)
+    format, _, _ = codec.partition("-")
+    require(suffix != ".webm" or format in ("vp9", "av1"), f"{target} cannot hold {codec}: set `codec` to vp9 or av1, or name a .mkv.")
+    require(suffix != ".mov" or format in ("h264", "hevc"), f"{target} cannot hold {codec}: set `codec` to h264, or name a .mkv.")
+    return encoder(codec)
+
+
+def encoder(codec: Codec) -> Encoder:
+    """That of a codec. Raises ``LimnerError`` where this build of PyAV lacks it, or the machine has no chip for it."""
     import av
 
-    codec = options.codec_for(suffix)
-    require(suffix != ".webm" or codec in ("vp9", "av1"), f"{target} cannot hold {codec}: set `codec` to vp9 or av1, or name a .mkv.")
-    require(suffix != ".mov" or codec in ("h264", "hevc"), f"{target} cannot hold {codec}: set `codec` to h264, or name a .mkv.")
     found = CODECS[codec]
+    software, _, chip = codec.partition("-")
     os.environ.setdefault("SVT_LOG", "0")  # the encoder of av1 prints what it is going to do
-    require(found.encoder in av.codecs_available, f"The encoder for {codec} is missing in this build of PyAV: set `codec` to another.")
+    require(
+        found.encoder in av.codecs_available,
+        f"The encoder for {codec} is missing in this build of PyAV: set `codec` to {software if chip else 'another'}.",
+    )
+    if chip:
+        trial: Any = av.CodecContext.create(found.encoder, "w")
+        trial.width, trial.height, trial.pix_fmt, trial.time_base = 1280, 720, found.pixels, Fraction(1, 25)
+        trial.options = options_of(found, found.usual)
+        try:
+            trial.open()
+        except av.FFmpegError as error:
+            raise LimnerError(
+                f"{codec} needs a graphics chip and a driver that are not found here: set `codec` to {software}, which needs none."
+            ) from error
     return found
+
+
+def options_of(encoder: Encoder, crf: float) -> dict[str, str]:
+    return {name: value.format(crf=crf) for name, value in encoder.options.items()}
 
 
 class Segment:
@@ -94,7 +118,7 @@ class Segment:
             stream.width, stream.height = width + width % 2, height + height % 2
             stream.codec_context.color_range, stream.codec_context.colorspace = 1, BT709
             stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
-            stream.options = {"crf": str(self.crf)} | self.encoder.options
+            stream.options = options_of(self.encoder, self.crf)
         try:
             with _without_real_time():
                 stream.codec_context.open()
@@ -207,7 +231,7 @@ def _copied(source: Any, copies: dict[int, Any], begin: Fraction | None, end: Fr
     if begin is not None:
         source.seek(int(begin * 1_000_000), backward=True)
     for packet in source.demux([source.streams[index] for index in copies]):
-        if not packet.size or packet.dts is None:
+        if not packet.size or packet.dts is None or _is_gap(packet):
             continue
         time = packet.dts * packet.time_base
         over = time + (packet.duration or 0) * packet.time_base
@@ -218,6 +242,11 @@ def _copied(source: Any, copies: dict[int, Any], begin: Fraction | None, end: Fr
             packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
         packet.stream = copies[packet.stream.index]
         yield time - (begin or 0), packet
+
+
+def _is_gap(packet: Any) -> bool:
+    """Whether it is the text that MP4 has where there is none, which is written again by itself."""
+    return packet.stream.type == "subtitle" and packet.stream.codec_context.name == "mov_text" and bytes(packet) == b"\0\0"
 
 
 def _chapters(chapters: list[Any], begin: Fraction, end: Fraction | None) -> list[Any]:

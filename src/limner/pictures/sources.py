@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from limner import limits
 from limner.errors import LimnerError, require
-from limner.pictures import formats, image
+from limner.pictures import formats, image, tones
 
 logger = logging.getLogger("limner")
 
@@ -256,12 +256,13 @@ def _last_time(container: Any, stream: Any) -> float:
 
 
 def film_pixels(frame: Any, stream: Any) -> NDArray[np.uint8]:
-    """A frame as it is shown: upright, its pixels square, its colours those that players take it for."""
+    """A frame as it is shown: upright, its pixels square, its colours those that players take it for, high dynamic range as sRGB."""
     if frame.colorspace == _UNTAGGED and frame.height > 576:
         frame.colorspace = _BT709
     aspect = float(stream.sample_aspect_ratio or 1)
     width = round(frame.width * aspect) if 0.25 <= aspect <= 4 else frame.width
-    pixels = frame.reformat(width=width, format="rgb24").to_ndarray()
+    transfer = tones.HDR.get(stream.codec_context.color_trc)
+    pixels = tones.mapped(frame, width, transfer) if transfer else frame.reformat(width=width, format="rgb24").to_ndarray()
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
 
 
