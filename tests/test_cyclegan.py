@@ -1,5 +1,6 @@
 """CycleGAN: the paper's networks and losses, and a mapping that is known, learnt in both directions."""
 
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ import limner
 from limner.blocks import adversarial, features
 from limner.blocks.adversarial import augmented
 from limner.blocks.unet import BlurPool, UNet
+from limner.cli import main
 from limner.gallery import bundled, card
 from limner.gallery import weights as stored
 from limner.methods import cyclegan
@@ -294,3 +296,42 @@ def test_an_npz_of_two_domains_trains_the_same(tmp_path: Path, domains: tuple[Pa
     both = tmp_path / "set.npz"
     trainer.train("cyclegan", replace(config, domain_a=both, domain_b=both), options(tmp_path / "npz"))
     same(weights(tmp_path / "folders", 4), weights(tmp_path / "npz", 4))
+
+
+@pytest.mark.slow
+def test_the_seasons_of_the_page_in_small(tmp_path: Path, vgg_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands, to the letter but for the sizes: green becomes red, red becomes green, and what is in season stays."""
+    page = (Path(__file__).parent.parent / "docs" / "methods" / "cyclegan.md").read_text(encoding="utf-8")
+    train, there, back = [shlex.split(line)[1:] for line in page.split("## Two seasons")[1].splitlines() if line.startswith("    limner ")][
+        :3
+    ]
+    monkeypatch.chdir(tmp_path)
+    green, red = (lambda picture: picture[..., [1, 0, 2]]), (lambda picture: picture)
+    for folder, first, coloured in (("summer", 0, green), ("autumn", 1000, red)):
+        Path(folder).mkdir()
+        for i in range(40):
+            Image.fromarray(coloured(shapes(first + i))).save(f"{folder}/{i:02}.png")
+    park, october = green(shapes(5000, 64)), red(shapes(5001, 64))
+    for name, picture in (("park", park), ("october", october)):
+        Image.fromarray(picture).save(f"{name}.jpg", quality=100, subsampling=0)
+
+    train[train.index("--steps") + 1] = "150"
+    train[train.index("--batch-size") + 1] = "1"
+    sizes = "--image-size 64 --photo-size 64 --width 8 --levels 1 --blocks 1 --discriminator-width 8 --score-layers relu1_2 --averaging 0.9"
+    rates = "--learning-rate 2e-3 --discriminator-rate 2e-3"
+    run = f"--vgg {vgg_file} --compile no --trackers none --precision float32 --workers 0 --device cpu --preview-every 60"
+    for words in (train + f"{sizes} {rates} {run}".split(), there, back):
+        with pytest.raises(SystemExit) as ended:
+            main.main(words)
+        assert ended.value.code == 0
+
+    def redder(picture: NDArray[np.uint8]) -> float:
+        """By how much red exceeds green where one of them is bright."""
+        shown = picture.astype(float)
+        return float((shown[..., 0] - shown[..., 1])[shown.max(2) > 120].mean())
+
+    styles = {way: limner.load(f"runs-out/autumn/{file}.onnx") for way, file in (("there", "style"), ("back", "style-back"))}
+    assert redder(np.asarray(Image.open("park.autumn.jpg"))) > 0.4 * redder(october) > 0 > redder(park)
+    assert redder(np.asarray(Image.open("october.summer.jpg"))) < 0.4 * redder(park)
+    for way, picture in (("there", october), ("back", park)):
+        assert abs(redder(styles[way](picture)) - redder(picture)) < 0.3 * abs(redder(picture)), way
