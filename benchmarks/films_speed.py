@@ -6,7 +6,7 @@ The film is first scaled to each size (its short side), and a part of it kept. T
 
 - ``limner apply`` on it, start of the program to the end of the file, for each tier, with and without calm;
 - the usual loop: a program that reads a frame with PyAV, runs the standard network on it in torch without compiling, and writes the result
-  with the same encoder and options, start to end;
+  with the same encoder and options. It takes so long that it is given the first LOOPED frames only, and its start does not count;
 - reading alone, and reading and writing alone, by the same code as ``limner apply``, for their share in it.
 """
 
@@ -25,21 +25,27 @@ from limner.gallery import bundled
 from limner.pictures.image import Picture
 
 LOOP = """
-import sys
+import sys, time
 import av, torch
 from limner.methods.live import load_teacher
-source, target, style, rate = sys.argv[1:]
+source, target, style, rate, count = sys.argv[1:]
 network = load_teacher(style)
+since = time.perf_counter()
 with torch.no_grad(), av.open(source) as film, av.open(target, "w") as out:
     stream = out.add_stream("libx264", rate=round(float(rate)), options={"crf": "18", "preset": "medium", "bf": "0"})
-    for frame in film.decode(video=0):
+    for number, frame in enumerate(film.decode(video=0)):
+        if number == int(count):
+            break
         x = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].float() / 255
         height, width = x.shape[2] // 16 * 16, x.shape[3] // 16 * 16
         y = network(x[..., :height, :width])[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
         stream.width, stream.height, stream.pix_fmt = y.shape[1], y.shape[0], "yuv420p"
         out.mux(stream.encode(av.VideoFrame.from_ndarray(y, format="rgb24")))
     out.mux(stream.encode())
+print(time.perf_counter() - since)
 """
+
+LOOPED = 8
 
 
 def main() -> None:
@@ -59,8 +65,8 @@ def main() -> None:
             frames = painting.paint(chosen.film, clip, lambda picture: _scaled(picture, side), part, identity={}).frames  # noqa: B023
             rate = float(reading.opened(clip).rate)
 
-            def show(style: str, way: str, seconds: float, loop: float | None = None) -> None:
-                beside = "" if loop is None else f"{loop / seconds:.1f} x"
+            def show(style: str, way: str, seconds: float, loop: float | None = None, frames: int = frames) -> None:
+                beside = "" if loop is None else f"{loop * frames / seconds:.1f} x"
                 print(f"| {side} | {style} | {way} | {seconds:.1f} | {frames / seconds:.1f} | {beside} |", flush=True)  # noqa: B023
 
             since = time.perf_counter()
@@ -71,13 +77,14 @@ def main() -> None:
             painting.paint(clip, clip.with_name("copy.mp4"), lambda picture: picture, FilmOptions(calm="off"), identity={})
             show("", "reading and writing alone", time.perf_counter() - since)
             for style in chosen.styles:
-                loop = _timed(["-c", LOOP, str(clip), str(clip.with_name("loop.mp4")), style, str(rate)])
-                show(style, "a loop of torch", loop)
+                words = ["-c", LOOP, str(clip), str(clip.with_name("loop.mp4")), style, str(rate), str(LOOPED)]
+                loop = float(subprocess.run([sys.executable, *words], check=True, stdout=subprocess.PIPE, text=True).stdout)
+                show(style, f"a loop of torch, {LOOPED} frames", loop, frames=LOOPED)
                 for tier in bundled.tiers(bundled.find(style)):
                     for calm in ("off", "flow"):
                         out = str(clip.with_name(f"{style}.{tier}.{calm}.mp4"))
-                        words = ["-m", "limner", "apply", str(clip), "-o", out, "-s", style, "--tier", tier, "--calm", calm]
-                        show(style, f"limner, {tier}, calm {calm}", _timed(words), loop)
+                        command = ["-m", "limner", "apply", str(clip), "-o", out, "-s", style, "--tier", tier, "--calm", calm]
+                        show(style, f"limner, {tier}, calm {calm}", _timed(command), loop / LOOPED)
 
 
 def _timed(words: list[str]) -> float:
