@@ -39,7 +39,8 @@ with torch.no_grad(), av.open(source) as film, av.open(target, "w") as out:
         x = torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)[None].float() / 255
         height, width = x.shape[2] // 16 * 16, x.shape[3] // 16 * 16
         y = network(x[..., :height, :width])[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).contiguous().numpy()
-        stream.width, stream.height, stream.pix_fmt = y.shape[1], y.shape[0], "yuv420p"
+        if number == 0:
+            stream.width, stream.height, stream.pix_fmt = y.shape[1], y.shape[0], "yuv420p"
         out.mux(stream.encode(av.VideoFrame.from_ndarray(y, format="rgb24")))
     out.mux(stream.encode())
 print(time.perf_counter() - since)

@@ -16,7 +16,7 @@ import limner as library
 from limner.batch import opening
 from limner.batch.options import Options
 from limner.errors import LimnerError
-from limner.gallery import card
+from limner.gallery import bundled, card
 from limner.pictures import image, manifest, scanlines
 from limner.style import enlarge
 from limner.style import style as style_module
@@ -125,6 +125,19 @@ def test_bands_leave_no_trace(depth: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert np.array_equal(enlarge.reduced(source, (60, 90)), small)
     assert len(list(enlarge.enlarged(painted, small, source))) > 5
     assert np.abs(enlarged(painted, 300, 450, photo).astype(int) - whole).max() <= factor
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_live_styles_are_enlarged_plainly(depth: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Lanczos alone, in bands that leave no trace."""
+    tiny = with_working_size(bundled.find("ink", "live"), 64, tmp_path / "tiny.onnx")
+    photo = make_photo(200, 150).astype(depth) * (257 if depth == np.uint16 else 1)
+    style = Style(tiny)
+    small = enlarge.reduced(scanlines.of(image.Picture(photo)), (64, 85))
+    wanted = image.resized(style(small, working_size="full"), (150, 200))
+    assert np.array_equal(style(photo), wanted)
+    monkeypatch.setattr(enlarge, "ROWS", 7)
+    assert np.abs(style(photo).astype(int) - wanted).max() <= (257 if depth == np.uint16 else 1)
 
 
 def test_sixteen_bits_stay() -> None:

@@ -79,7 +79,7 @@ class Config:
     weaker strokes."""
     learning_rate: Positive | None = None
     """Highest rate of Adam's one-cycle schedule; by default 4e-3, for a student without norm, which bears no more, 1.5e-3, and for one with
-    a canvas 7e-4."""
+    a canvas 5e-4."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -171,11 +171,16 @@ def build(config: Config) -> StyleNetwork:
     found = card.read(path)
     if "canvas" in found.network:
         student = UNet(config.width, LEVELS, config.blocks, canvas=found.network["canvas"])
-        assert student.canvas is not None
-        student.canvas.load_state_dict({"planes": weights.load(path)["canvas.planes"]})
+        take_canvas(student, path)
         return student
     norm = has_norm(contract.rebuild(found.method, found.network))
     return Generator(config.width, config.blocks, int(norm), found.network.get("monochrome", 0))
+
+
+def take_canvas(student: StyleNetwork, teacher: Path) -> None:
+    """Give a student the canvas of its teacher, where there is one."""
+    if isinstance(student, UNet) and student.canvas is not None:
+        student.canvas.load_state_dict({"planes": weights.load(teacher)["canvas.planes"]})
 
 
 def rebuild(arguments: dict[str, int]) -> StyleNetwork:
@@ -249,11 +254,12 @@ def train(config: Config, run: Run) -> None:
     student = build(config)
     if config.start is not None:
         student.start_from(bundled.find(config.start))
+        take_canvas(student, bundled.find(config.teacher))  # not that of the start
     student = run.place(student)
     style_loss = StyleLoss(config, run) if has_norm(student) else None
     placed = "canvas" in student.arguments
     """Whether strokes hang on where in a picture they are."""
-    highest, most = (4e-3, 5.0) if style_loss is not None else (7e-4, 1.0) if placed else (1.5e-3, 1.0)
+    highest, most = (4e-3, 5.0) if style_loss is not None else (5e-4, 1.0) if placed else (1.5e-3, 1.0)
     highest = config.learning_rate or highest
     optimizer = torch.optim.Adam(student.parameters(), highest, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=config.steps)

@@ -230,7 +230,8 @@ class Style:
             return
         small = enlarge.reduced(source, size)
         painted, done = self._stylized(small, size, lambda part: tell(part / 2)), 0
-        for band in enlarge.enlarged(painted, small, source):
+        live = self.card.tier == "live"
+        for band in enlarge.plainly(painted, source) if live else enlarge.enlarged(painted, small, source):
             yield band
             done += len(band)
             tell(0.5 + done / source.height / 2)
