@@ -1,4 +1,4 @@
-"""Pictures of the docs, from the example photographs: gallery, painters, portraits, live, strength and storybook in docs/images."""
+"""Pictures of the docs, from the example photographs: gallery, painters, portraits, live, strength, storybook and autumn in docs/images."""
 
 from pathlib import Path
 
@@ -42,11 +42,15 @@ def main() -> None:
     sheet = lay_out([[*row, starry(photo, keep_colors=True)]], [*titles, "--keep-colors"])
     sheet.save(ROOT / "docs" / "images" / "strength.jpg", quality=88)
 
-    storybook, rows = limner.load("storybook"), []
-    for pair in (("astronaut", "chelsea"), ("china", "coffee"), ("flower", "rocket")):
-        photos = [scaled(Image.open(PHOTOS / f"{name}.jpg").convert("RGB"), LARGE) for name in pair]
-        rows.append([picture for photo in photos for picture in (photo, storybook(photo))])
-    lay_out(rows, ["photograph", "storybook"] * 2).save(ROOT / "docs" / "images" / "storybook.jpg", quality=88)
+    for name, pairs in (
+        ("storybook", [("astronaut", "chelsea"), ("china", "coffee"), ("flower", "rocket")]),
+        ("autumn", [("china", "chelsea"), ("flower", "coffee")]),
+    ):
+        style, rows = limner.load(name), []
+        for pair in pairs:
+            photos = [scaled(Image.open(PHOTOS / f"{name}.jpg").convert("RGB"), LARGE) for name in pair]
+            rows.append([picture for photo in photos for picture in (photo, style(photo))])
+        lay_out(rows, ["photograph", name] * 2).save(ROOT / "docs" / "images" / f"{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":
