@@ -46,7 +46,7 @@ with torch.no_grad(), av.open(source) as film, av.open(target, "w") as out:
 print(time.perf_counter() - since)
 """
 
-LOOPED = 8
+LOOPED = 4
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from limner.style import style
 
 ROOT = Path(__file__).parent.parent
 FRAMES, SHOWN, STEP, NOISE = 14, 12, 3, 3.0
-HEIGHT, WIDTH, CROP = 400, 560, (60, 100, 200, 300)  # top, left, height, width of what is shown
+HEIGHT, WIDTH, CROP = 300, 400, (20, 60, 200, 300)  # top, left, height, width of what is shown
 TIMES = 4
 
 
@@ -52,7 +52,7 @@ def main() -> None:
 
 def _pan(path: Path) -> None:
     """A camera that moves over an example photograph, with the noise that cameras have."""
-    photo = np.asarray(Image.open(ROOT / "examples" / "photos" / "china.jpg").convert("RGB"))
+    photo = np.asarray(Image.open(ROOT / "examples" / "photos" / "chelsea.jpg").convert("RGB"))
     chance = np.random.default_rng(0)
     scale = HEIGHT / photo.shape[0] * 1.05
     wide = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
