@@ -66,7 +66,7 @@ def _pan(path: Path) -> None:
 
 
 def _frames(path: Path) -> list[NDArray[np.uint8]]:
-    return [frame.picture.pixels for frame in reading.opened(path).frames()]
+    return [frame.picture.pixels.astype(np.uint8) for frame in reading.opened(path).frames()]
 
 
 def _cut(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -306,12 +306,12 @@ def test_the_seasons_of_the_page_in_small(tmp_path: Path, vgg_file: Path, monkey
         :3
     ]
     monkeypatch.chdir(tmp_path)
-    green, red = (lambda picture: picture[..., [1, 0, 2]]), (lambda picture: picture)
-    for folder, first, coloured in (("summer", 0, green), ("autumn", 1000, red)):
-        Path(folder).mkdir()
-        for i in range(40):
-            Image.fromarray(coloured(shapes(first + i))).save(f"{folder}/{i:02}.png")
-    park, october = green(shapes(5000, 64)), red(shapes(5001, 64))
+    green = [1, 0, 2]  # channels: the shapes are red
+    for i in range(40):
+        for folder, picture in (("summer", shapes(i)[..., green]), ("autumn", shapes(1000 + i))):
+            Path(folder).mkdir(exist_ok=True)
+            Image.fromarray(picture).save(f"{folder}/{i:02}.png")
+    park, october = shapes(5000, 64)[..., green], shapes(5001, 64)
     for name, picture in (("park", park), ("october", october)):
         Image.fromarray(picture).save(f"{name}.jpg", quality=100, subsampling=0)
 
