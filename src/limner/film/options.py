@@ -31,7 +31,7 @@ _VIDEOTOOLBOX = {"global_quality": "(100-{crf}*100/51)*118", "flags": "+qscale",
 
 # Without frames that look ahead, those of two segments never lie across one another.
 CODECS: dict[Codec, Encoder] = {
-    "h264": Encoder("libx264", "yuv420p", 18, 51, {"crf": "{crf}", "preset": "faster", "bf": "0"}),
+    "h264": Encoder("libx264", "yuv420p", 17, 51, {"crf": "{crf}", "preset": "faster", "bf": "0"}),
     "hevc": Encoder("libx265", "yuv420p", 20, 51, {"crf": "{crf}", "preset": "medium", "x265-params": "bframes=0:log-level=error"}),
     "av1": Encoder("libsvtav1", "yuv420p", 28, 63, {"crf": "{crf}", "preset": "8", "svtav1-params": "pred-struct=1"}),
     "vp9": Encoder(
@@ -70,7 +70,7 @@ class FilmOptions:
     """How films are encoded; by default h264, and vp9 in WebM. With nvenc, qsv, amf or videotoolbox a chip of NVIDIA's, Intel's, AMD's or
     Apple's does it."""
     crf: float | None = None
-    """Quality of films: less is better and larger; by default 18 for h264, 20 for hevc and 28 for the others."""
+    """Quality of films: less is better and larger; by default 17 for h264, 20 for hevc and 28 for the others."""
     calm: Calm = "flow"
     """How strokes are kept from flickering: flow moves the painting before along with the picture, and blends it into the next one."""
 
