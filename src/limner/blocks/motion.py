@@ -5,7 +5,7 @@ https://doi.org/10.1109/TIP.2020.3024018: no film is needed, for a second frame 
 smooth flow and adding noise.
 
 Differs from the paper:
-- Flow is drawn at knots KNOT pixels apart and interpolated, not filtered from noise of full size, which is the same and cheaper.
+- Flow is drawn at knots KNOT pixels apart and interpolated, not filtered from noise of full size: as smooth, with fewer steps.
 - Pictures are moved with cubic interpolation. What is moved with the linear one is blurred, and blur would be learnt.
 """
 

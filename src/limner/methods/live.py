@@ -14,7 +14,8 @@ Differs from the paper:
 - A teacher without norm paints each place by what is around it: there the student, without norm as well, draws on the photograph as its
   teacher does, and pixels are enough.
 - The student looks at a noisy copy of the photograph and must paint what the teacher makes of the clean one: from frame to frame of a
-  film, noise is most of what changes.
+  film, noise is most of what changes. With ``calm_weight`` it also paints a second frame, and
+  must paint it alike (``limner.blocks.motion``).
 """
 
 from collections.abc import Sequence

@@ -93,7 +93,7 @@ def enlarged(painted: Pixels, small: Pixels, source: RowPicture) -> Generator[Pi
 
 
 def plainly(painted: Pixels, source: RowPicture) -> Generator[Pixels, None, None]:
-    """The same by Lanczos alone: edges are soft. It takes a twentieth of the time, so that it keeps up with a network for films."""
+    """The same by Lanczos alone: edges are soft. It takes less than a tenth of the time, so that it keeps up with a network for films."""
     scale = source.height / len(painted)
     for top, bottom in _bands(len(painted), source):
         yield image.resized(painted, (bottom - top, source.width), (0, top / scale, painted.shape[1], min(bottom / scale, len(painted))))
