@@ -54,7 +54,7 @@ class UNet(StyleNetwork):
     in what they paint, and in the gradients that come back through them.
     """
 
-    may_lack = ("canvas.", "ground.")
+    may_lack = ("canvas.", "ground.", "halve.")
 
     def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0, smooth: int = 0) -> None:
         super().__init__()

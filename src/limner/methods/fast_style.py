@@ -103,6 +103,8 @@ class Config:
     """How many times the U-Net halves the picture."""
     blocks: Count = 5
     """Residual blocks (supplement: 5)."""
+    smooth: bool = False
+    """Have the U-Net blur before it halves the picture: what it paints then has no grid of its own."""
     grade: bool = False
     """Make a dull scan of the painting lively first: from black to white, and as colourful as good reproductions are."""
     style_size: Annotated[int, Ge(32)] = 512
@@ -149,6 +151,7 @@ class Config:
             "start": None,
             "levels": 2,
             "blocks": 5,
+            "smooth": False,
             "colour_weight": 0.0,
             "ink_weight": 0.0,
             "calm_weight": 0.0,
@@ -237,7 +240,7 @@ def build(config: Config) -> StyleNetwork:
     if config.generator == "paper":
         return Generator(WIDTHS[config.width], config.blocks)
     kind = CANVASES[config.target]
-    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=kind)
+    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=kind, smooth=int(config.smooth))
     if network.canvas is not None:
         network.canvas.start((canvas.bristles if kind == 1 else canvas.facets)(config.stroke_size))
     return network
@@ -356,7 +359,7 @@ def train(config: Config, run: Run) -> None:
     if config.grade:
         from limner.blocks import painterly
 
-        lively = painterly.graded(painting[0].permute(1, 2, 0).cpu().numpy())
+        lively = painterly.graded(painting[0].permute(1, 2, 0).cpu().numpy(), config.target)
         painting = torch.from_numpy(lively).permute(2, 0, 1)[None].to(painting)
     photos, targets = streams(config, run, painting)
     if first < config.steps:  # a target alone is learnt without VGG-19

@@ -62,7 +62,7 @@ def abstractions(
         about |= {"painting": hashlib.sha256(painting.tobytes()).hexdigest(), "stroke_size": options.stroke_size}
         about |= {"grade": True} if options.grade else {}
         colours = image.to_float(painting)[0].transpose(1, 2, 0)
-        colours = painterly.palette_for(options.abstraction, painterly.graded(colours) if options.grade else colours)
+        colours = painterly.palette_for(options.abstraction, painterly.graded(colours, options.abstraction) if options.grade else colours)
         alter = partial(painterly.of_pixels, name=options.abstraction, colours=colours, stroke_size=options.stroke_size)
     else:
         alter = partial(abstraction.of_pixels, name=options.abstraction)
