@@ -5,6 +5,7 @@ of noise. Where flow finds the frame before again in a frame, its painting is as
 (what was hidden, what is new, a cut), the frame's own painting stands.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,10 +70,8 @@ class Calm:
         import cv2
 
         height, width = painted.shape[:2]
-        keep = cv2.resize(motion.trust, (width, height)) * np.float32(KEPT)
-        moved = moved_along(before, motion.flow, sharp=True).astype(np.float32)
-        mixed = painted + keep[..., None] * (moved - painted)
-        self._painted = (mixed + np.float32(0.5)).astype(np.uint8)
+        keep = cv2.resize(motion.trust * np.float32(KEPT), (width, height))
+        self._painted = cv2.blendLinear(moved_along(before, motion.flow, sharp=True), painted, keep, 1 - keep)
         return self._painted
 
 
@@ -115,8 +114,13 @@ def moved_along(before: NDArray[Any], flow: Floats, *, sharp: bool = False) -> N
     height, width = before.shape[:2]
     if flow.shape[:2] != (height, width):
         scale = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
-        flow = cv2.resize(flow, (width, height)) * scale
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+        flow = cv2.resize(flow * scale, (width, height))
     between = cv2.INTER_CUBIC if sharp else cv2.INTER_LINEAR
-    moved: NDArray[Any] = cv2.remap(before, flow[..., 0] + columns, flow[..., 1] + rows, between, borderMode=cv2.BORDER_REPLICATE)
+    moved: NDArray[Any] = cv2.remap(before, cv2.add(flow, _places(height, width)), None, between, borderMode=cv2.BORDER_REPLICATE)
     return moved
+
+
+@lru_cache(maxsize=2)
+def _places(height: int, width: int) -> Floats:
+    """float32 HW2: each pixel's own place (x, y)."""
+    return np.ascontiguousarray(np.mgrid[:height, :width][::-1].transpose(1, 2, 0), np.float32)
