@@ -34,13 +34,7 @@ def bristles(stroke_size: float = 1.0, period: int = PERIOD) -> NDArray[np.float
     """
     random = np.random.default_rng(11)
     down, right = np.fft.fftfreq(period)[:, None], np.fft.rfftfreq(period)[None]
-
-    def noise(sigma: float) -> NDArray[np.float64]:
-        spectrum = np.fft.rfft2(random.standard_normal((period, period))) * np.exp(-2 * (np.pi * sigma) ** 2 * (down**2 + right**2))
-        plane = np.fft.irfft2(spectrum)
-        return np.asarray((plane - plane.mean()) / plane.std())
-
-    fine, broad, hills = (noise(sigma * stroke_size) for sigma in (1.0, 2.0, HILLS))
+    fine, broad, hills = (_noise(random, period, sigma * stroke_size) for sigma in (1.0, 2.0, HILLS))
     x, y = (np.fft.irfft2(np.fft.rfft2(hills) * 1j * along) for along in (right, down))
     steep = x * x + y * y + 1e-12
     planes = (0.75 * fine + 0.66 * broad, 0.5 * fine - 0.87 * broad, (x * x - y * y) / steep, 2 * x * y / steep)
@@ -51,22 +45,32 @@ def bristles(stroke_size: float = 1.0, period: int = PERIOD) -> NDArray[np.float
 def facets(stroke_size: float = 1.0, period: int = PERIOD_OF_FACETS) -> NDArray[np.float32]:
     """Facets that go on over their own border: float32 ``period`` x ``period`` x 2, each plane of mean 0 and deviation 1.
 
-    Cells of Voronoi around places by chance, some 66 pixels wide, times ``stroke_size``. The first plane rises across each of them, in a
-    direction and from a beginning of its own; the second is one value each.
+    Cells of Voronoi around places by chance, some 80 pixels wide, times ``stroke_size``, their borders bent by broad noise and softened.
+    The first plane rises across each of them, in a direction and from a beginning of its own; the second is one value each.
     """
-    random = np.random.default_rng(3)
-    count = max(round(60 * (period / PERIOD_OF_FACETS / stroke_size) ** 2), 4)
+    random, fine = np.random.default_rng(3), 2 * period
+    count = max(round(42 * (period / PERIOD_OF_FACETS / stroke_size) ** 2), 4)
     middles = random.random((count, 2)) * period
     towards, begins, warmth = random.random(count) * 2 * np.pi, 0.6 * random.standard_normal(count), random.standard_normal(count)
-    places = np.mgrid[:period, :period].astype(np.float64)
-    nearest, rise, warm = np.full((period, period), np.inf), np.zeros((period, period)), np.zeros((period, period))
+    bends = (_noise(random, fine, 80.0 * stroke_size) for _ in range(2))
+    places = np.stack([place / 2 + 18.0 * stroke_size * bend for place, bend in zip(np.mgrid[:fine, :fine], bends, strict=True)])
+    nearest, rise, warm = np.full((fine, fine), np.inf), np.zeros((fine, fine)), np.zeros((fine, fine))
     for middle, angle, begin, value in zip(middles, towards, begins, warmth, strict=True):
         down, right = ((each - at + period / 2) % period - period / 2 for each, at in zip(places, middle, strict=True))
         distance = np.hypot(down, right)
         own = distance < nearest
         rise = np.where(own, (right * np.cos(angle) + down * np.sin(angle)) / (30 * stroke_size) + begin, rise)
         nearest, warm = np.where(own, distance, nearest), np.where(own, value, warm)
-    return np.stack([(plane - plane.mean()) / plane.std() for plane in (rise, warm)], 2).astype(np.float32)
+    halves = (plane.reshape(period, 2, period, 2).mean((1, 3)) for plane in (rise, warm))
+    return np.stack([(plane - plane.mean()) / plane.std() for plane in halves], 2).astype(np.float32)
+
+
+def _noise(random: np.random.Generator, period: int, sigma: float) -> NDArray[np.float64]:
+    """Noise of deviation 1 that goes on over its own border, blurred by ``sigma`` pixels."""
+    down, right = np.fft.fftfreq(period)[:, None], np.fft.rfftfreq(period)[None]
+    spectrum = np.fft.rfft2(random.standard_normal((period, period))) * np.exp(-2 * (np.pi * sigma) ** 2 * (down**2 + right**2))
+    plane = np.fft.irfft2(spectrum)
+    return np.asarray((plane - plane.mean()) / plane.std())
 
 
 def repeated(planes: NDArray[np.float32], height: int, width: int, margin: int = 0) -> NDArray[np.float32]:

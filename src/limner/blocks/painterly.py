@@ -100,8 +100,8 @@ def _of_size(picture: FloatPixels, scale: float) -> FloatPixels:
 def graded(painting: FloatPixels, target: str = "flow") -> FloatPixels:
     """A dull scan as lively as a good reproduction: from black to white (L of 5 to 96), a tenth of it above a chroma of 48.
 
-    No more than 1.6 times the contrast and 1.8 times the chroma (1.3 times for a ``woodblock``: flat inks shout sooner than strokes); what is
-    lively stays as it is.
+    No more than 1.6 times the contrast and 1.8 times the chroma (1.3 times for a ``woodblock``: flat inks shout sooner than strokes); what
+    is lively stays as it is.
     """
     most = 1.3 if target == "woodblock" else 1.8
     lab = to_lab(painting)
@@ -118,8 +118,8 @@ def recoloured(
     """The photograph in the colours of a palette: each a soft mean of those that are near it; what is warm keeps much of its own hue.
 
     Lightness, its power ``gamma`` taken first, goes ``share`` of the way along a fixed curve, on which photographs in general are as light
-    as the painting; chroma goes along one on which they are as colourful. A ``softness`` near 0 leaves the nearest colour alone. ``inks`` of
-    the lightness is that of the palette's colours, the rest the photograph's on its curve.
+    as the painting; chroma goes along one on which they are as colourful. A ``softness`` near 0 leaves the nearest colour alone. ``inks``
+    of the lightness is that of the palette's colours, the rest the photograph's on its curve.
     """
     lab = to_lab(photo)
     own, chroma = 100 * (lab[..., 0] / 100) ** gamma, lab[..., 1:]
@@ -221,17 +221,31 @@ def woodblock(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0,
 
 def planes(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
     """Planes that break the light, after Francis Picabia and the cubists of 1913: flat areas with outlines, and over them a canvas of
-    facets, each a little lighter or darker from one side to the other, and in another of the painting's colours.
+    facets, each lighter or darker from one side to the other, some of them in the painting's strongest colours.
 
     ``stroke_size`` is a factor for the facets and the outlines' width. In faces the facets are fainter.
     """
     face = faces(photo)[..., None]
     flat, lines = drawn(photo, stroke_size)
-    lab = to_lab(recoloured(flat, colours, softness=0.3))
+    lab = to_lab(recoloured(flat, colours, softness=0.25, inks=0.4))
     ground = repeated(canvas.facets(stroke_size), photo.shape[0], photo.shape[1], margin)
-    lit = np.stack([np.array([9, 0, 0]), np.array([0, 1.5, 1.5]) * colours.bristles[0]]).astype(np.float32)
+    light, value, there = ground[..., :1], ground[..., 1], 1 - 0.6 * face
+    accent = np.dstack([np.interp(value, ACCENTS, each) for each in _accents(colours).T]).astype(np.float32)
+    strength = np.interp(np.abs(value), (0.6, 1.0), (0, 0.45)).astype(np.float32)[..., None]
+    hue = lab[..., 1:] + there * strength * (accent - lab[..., 1:])
     ink = to_rgb(colours.colours[None, :1])[0, 0]
-    return inked(to_rgb(np.asarray(lab + (1 - 0.6 * face) * (ground @ lit), np.float32)), lines, 0.85, ink)
+    return inked(to_rgb(np.dstack([lab[..., :1] + 12 * there * light, hue])), lines, 0.85, ink)
+
+
+ACCENTS = (-1.2, -0.8, 0.6, 1.0, 1.3, 1.7)
+"""Values of facets at which they are warm, grey, grey, cold, cold, and green."""
+
+
+def _accents(colours: Palette) -> NDArray[np.float32]:
+    """a and b for ``ACCENTS``, of the six most colourful of a palette."""
+    strongest = colours.colours[np.hypot(*colours.colours.T[1:]).argsort()[-6:], 1:]
+    warm, green, cold = strongest[strongest[:, 0].argmax()], strongest[strongest[:, 0].argmin()], strongest[strongest[:, 1].argmin()]
+    return np.stack([warm, 0 * warm, 0 * cold, cold, cold, green])
 
 
 PAINTERLY: dict[str, Callable[..., FloatPixels]] = {"flow": flow, "woodblock": woodblock, "planes": planes}
