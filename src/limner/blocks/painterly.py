@@ -8,7 +8,6 @@ Strokes need something to lie in where a photograph is smooth: ``limner.blocks.c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import cv2
@@ -32,13 +31,7 @@ from limner.blocks.abstraction import (
     without_texture,
 )
 from limner.blocks.canvas import repeated
-
-LIGHT = (0.0, 5.8, 11.7, 17.0, 21.9, 26.4, 30.7, 34.9, 38.9, 42.9, 46.7, 50.7, 54.5, 58.5, 62.5, 66.5, 71.0, 76.0, 81.7, 88.2, 100.0)
-"""Lightness (L of CIE Lab) of photographs, each twentieth of 692 very different ones together."""
-
-CHROMA = (0.0, 1.2, 2.3, 3.1, 4.0, 5.1, 6.3, 7.5, 8.8, 10.4, 12.1, 14.2, 16.3, 18.8, 21.6, 24.9, 28.6, 33.6, 40.1, 50.9, 84.8)
-"""Their chroma (distance from grey in CIE Lab), likewise."""
-
+from limner.blocks.palette import CHROMA, INKS, LIGHT, PRINT, UNITS, Palette
 
 GRAIN = 15.0
 """Most that neighbouring strokes differ by, in Lab: what is more is the scan's grain. Thirteen paintings have 4 to 12."""
@@ -52,22 +45,6 @@ def to_lab(picture: FloatPixels) -> FloatPixels:
 def to_rgb(lab: FloatPixels) -> FloatPixels:
     """RGB in [0, 1] of CIE Lab."""
     return np.asarray(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
-
-
-@dataclass(frozen=True)
-class Palette:
-    """The colours of one painting, how light and how colourful it is, and what its brush does."""
-
-    colours: NDArray[np.float32]
-    """K x 3, CIE Lab, from dark to light."""
-    light: NDArray[np.float32]
-    """Lightness, each twentieth of its pixels: as ``LIGHT``."""
-    chroma: NDArray[np.float32]
-    """Chroma, each twentieth of its pixels: as ``CHROMA``."""
-    cast: NDArray[np.float32]
-    """a and b that what is grey in a photograph leans towards, where it is as light as ``LIGHT``."""
-    bristles: NDArray[np.float32]
-    """2 x 3, CIE Lab: what neighbouring strokes differ in most, and second most, each by one deviation."""
 
 
 def palette(painting: FloatPixels, count: int = 16, *, lean: float = 1.5) -> Palette:
@@ -126,7 +103,7 @@ def recoloured(
     light = (1 - share) * own + share * np.interp(own, LIGHT, of.light).astype(np.float32)
     cast = np.dstack([np.interp(own, LIGHT, each) for each in of.cast.T]).astype(np.float32)
     cast *= np.exp((chroma**2).sum(2, keepdims=True) / np.float32(-(14**2)))  # of what is grey
-    units = np.array([20, 13, 11], np.float32)
+    units = np.array(UNITS, np.float32)
     asked, there = np.dstack([light, chroma + cast]) / units, of.colours / units
     closeness = 2 * asked @ there.T - (there**2).sum(1)  # a square of the distance, but for what all colours have in common
     weight = np.exp((closeness - closeness.max(-1, keepdims=True)) / np.float32(2 * softness**2))
@@ -214,7 +191,7 @@ def woodblock(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0,
     ``stroke_size`` is a factor for the outlines' width.
     """
     flat, lines = drawn(photo, stroke_size)
-    picture = recoloured(flat, colours, softness=0.18, gamma=0.92, inks=0.6)
+    picture = recoloured(flat, colours, **PRINT)
     ink = to_rgb(colours.colours[None, :1])[0, 0]
     return inked(picture, lines, 0.92, ink)
 
@@ -254,7 +231,7 @@ PAINTERLY: dict[str, Callable[..., FloatPixels]] = {"flow": flow, "woodblock": w
 
 def palette_for(name: str, painting: FloatPixels) -> Palette:
     """The palette with which the picture ``name`` of ``PAINTERLY`` is painted: a print has few inks."""
-    return palette(painting, 7, lean=1.2) if name == "woodblock" else palette(painting)
+    return palette(painting, INKS, lean=1.2) if name == "woodblock" else palette(painting)
 
 
 def painted(photo: FloatPixels, name: str, colours: Palette, stroke_size: float = 1.0) -> FloatPixels:

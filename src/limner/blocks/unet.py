@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from limner.blocks.bristles import COARSE, REACH_OF_DIRECTIONS, Bristles, Facets
 from limner.blocks.network import StyleNetwork
+from limner.blocks.palette import Inks
 from limner.colour import LUMA
 
 INK = (
@@ -50,15 +51,20 @@ class UNet(StyleNetwork):
     With ``canvas`` 1 it sees bristles beside the photograph (``limner.blocks.bristles``): a canvas, which it holds itself, repeated over
     the picture and drawn out along its forms; with 2, a canvas of facets. ``canvas.start`` gives it one.
 
+    With ``inks`` 1 it prints what it has drawn in the inks of a painting (``limner.blocks.palette``); ``tint.start`` gives it these.
+
     With ``smooth`` 1 it halves the picture by ``BlurPool``, not by convolutions with a stride: those have a grid of their own, which shows
     in what they paint, and in the gradients that come back through them.
     """
 
-    may_lack = ("canvas.", "ground.", "halve.")
+    may_lack = ("canvas.", "ground.", "halve.", "tint.")
 
-    def __init__(self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0, smooth: int = 0) -> None:
+    def __init__(
+        self, width: int = 24, levels: int = 3, blocks: int = 4, canvas: int = 0, monochrome: int = 0, smooth: int = 0, inks: int = 0
+    ) -> None:
         super().__init__()
-        chosen = {name: value for name, value in (("canvas", canvas), ("monochrome", monochrome), ("smooth", smooth)) if value}
+        options = {"canvas": canvas, "monochrome": monochrome, "smooth": smooth, "inks": inks}
+        chosen = {name: value for name, value in options.items() if value}
         self.arguments = {"width": width, "levels": levels, "blocks": blocks} | chosen
         self.multiple_of = max(2**levels, COARSE if canvas == 1 else 1)
         self.min_side = 2 * self.multiple_of
@@ -77,7 +83,7 @@ class UNet(StyleNetwork):
         self.ground = None
         if self.canvas is not None:  # it is added to what enters, which has a bias already
             self.ground = nn.Conv2d(self.canvas.channels, width, 7, padding=3, padding_mode="reflect", bias=False)
-        self.tint = Ramp(INK) if monochrome else None
+        self.tint = Ramp(INK) if monochrome else Inks() if inks else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, 0.2)

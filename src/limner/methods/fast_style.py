@@ -43,6 +43,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from limner.blocks import canvas, features, motion
 from limner.blocks.drawing import drawing_loss, luma, rise_and_fall
 from limner.blocks.network import StyleNetwork
+from limner.blocks.palette import Inks, Palette
 from limner.blocks.unet import UNet
 from limner.errors import require
 from limner.gallery import bundled
@@ -105,6 +106,8 @@ class Config:
     """Residual blocks (supplement: 5)."""
     smooth: bool = False
     """Have the U-Net blur before it halves the picture: what it paints then has no grid of its own."""
+    inks: bool = False
+    """For prints: have the U-Net's drawing printed in the painting's inks by a fixed last layer, each colour in nearly one of them."""
     grade: bool = False
     """Make a dull scan of the painting lively first: from black to white, and as colourful as good reproductions are."""
     style_size: Annotated[int, Ge(32)] = 512
@@ -152,6 +155,7 @@ class Config:
             "levels": 2,
             "blocks": 5,
             "smooth": False,
+            "inks": False,
             "colour_weight": 0.0,
             "ink_weight": 0.0,
             "calm_weight": 0.0,
@@ -164,10 +168,10 @@ class Config:
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "hand": {"target": "flow", "start": "starry-night", "steps": 450, "initial_steps": 450, "initial_rate": 5e-4} | DRAWN,
         "print": {"target": "woodblock", "start": "great-wave", "steps": 600, "initial_steps": 600, "levels": 3, "blocks": 4}
-        | {"initial_rate": 7e-4, "ink_weight": 3.0}
+        | {"initial_rate": 7e-4, "ink_weight": 3.0, "smooth": True, "inks": True}
         | DRAWN,
         "planes": {"target": "planes", "start": "udnie", "steps": 400, "initial_steps": 400, "levels": 3, "blocks": 4}
-        | {"initial_rate": 7e-4, "ink_weight": 3.0}
+        | {"initial_rate": 7e-4, "ink_weight": 3.0, "smooth": True}
         | DRAWN,
         "paper": {
             "steps": 40_000,
@@ -240,7 +244,8 @@ def build(config: Config) -> StyleNetwork:
     if config.generator == "paper":
         return Generator(WIDTHS[config.width], config.blocks)
     kind = CANVASES[config.target]
-    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, canvas=kind, smooth=int(config.smooth))
+    options = {"canvas": kind, "smooth": int(config.smooth), "inks": int(config.target == "woodblock" and config.inks)}
+    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, **options)
     if network.canvas is not None:
         network.canvas.start((canvas.bristles if kind == 1 else canvas.facets)(config.stroke_size))
     return network
@@ -338,15 +343,29 @@ def streams(config: Config, run: Run, painting: Tensor) -> tuple[Pictures, Pictu
         return photos, run.partners(config.abstractions, photos, name="abstractions")
     from limner.blocks import painterly  # OpenCV; prepared abstractions do without
 
-    colours = painterly.palette_for(config.target, painting[0].permute(1, 2, 0).cpu().numpy())
-    alter = partial(painterly.of_pixels, name=config.target, colours=colours, stroke_size=config.stroke_size)
+    alter = partial(painterly.of_pixels, name=config.target, colours=palette_of(painting, config.target), stroke_size=config.stroke_size)
     return photos, photos.altered(alter)
 
 
+def palette_of(painting: Tensor, target: str) -> Palette:
+    """What a painting, float32 1 x 3 x H x W, has on its palette for the ``target``."""
+    from limner.blocks import painterly
+
+    return painterly.palette_for(target, painting[0].permute(1, 2, 0).cpu().numpy())
+
+
 def train(config: Config, run: Run) -> None:
+    painting = run.picture(config.style_image)
+    if config.grade:
+        from limner.blocks import painterly
+
+        lively = painterly.graded(painting[0].permute(1, 2, 0).cpu().numpy(), config.target)
+        painting = torch.from_numpy(lively).permute(2, 0, 1)[None].to(painting)
     generator = build(config)
     if config.start is not None:
         generator.start_from(bundled.find(config.start))
+    if isinstance(generator, UNet) and isinstance(generator.tint, Inks):
+        generator.tint.start(palette_of(painting, config.target))
     generator = run.place(generator)
     first = config.initial_steps
     optimizer = torch.optim.Adam(generator.parameters(), config.learning_rate, fused=True)
@@ -355,12 +374,6 @@ def train(config: Config, run: Run) -> None:
     initial_schedule = LambdaLR(initial_optimizer, lambda step: rise_and_fall(step, first))
     average = run.average(generator, 0.995, warm_up=False)
 
-    painting = run.picture(config.style_image)
-    if config.grade:
-        from limner.blocks import painterly
-
-        lively = painterly.graded(painting[0].permute(1, 2, 0).cpu().numpy(), config.target)
-        painting = torch.from_numpy(lively).permute(2, 0, 1)[None].to(painting)
     photos, targets = streams(config, run, painting)
     if first < config.steps:  # a target alone is learnt without VGG-19
         vgg = run.place(features.load((*config.style_layers, config.content_layer), config.vgg))
