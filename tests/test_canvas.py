@@ -36,9 +36,11 @@ def test_facets_go_on_over_their_own_border() -> None:
     assert plane.shape == (canvas.PERIOD_OF_FACETS, canvas.PERIOD_OF_FACETS, 2)
     assert np.allclose(plane.mean((0, 1)), 0, atol=1e-5)
     assert np.allclose(plane.std((0, 1)), 1, atol=1e-3)
-    assert len(np.unique(plane[..., 1])) == 60
-    assert (plane[0, :, 1] != plane[-1, :, 1]).mean() < 0.3  # along a border that happens to run level
-    assert len(np.unique(canvas.facets(2.0)[..., 1])) == 15
+    for size, count in ((1.0, 42), (2.0, 10)):
+        values, pixels = np.unique(canvas.facets(size)[..., 1], return_counts=True)
+        assert 0.8 * count <= (pixels > 200).sum() <= count  # a facet has one value; some are very small
+        assert pixels[pixels > 200].sum() > 0.97 * plane[..., 1].size, f"{len(values)} values: borders are soft, and thin"
+    assert (np.abs(plane[0, :, 1] - plane[-1, :, 1]) > 0.1).mean() < 0.3  # along a border that happens to run level
 
 
 def network(kind: int = 1) -> UNet:

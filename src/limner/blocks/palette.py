@@ -54,7 +54,8 @@ class Palette:
 class Inks(nn.Module):
     """Each pixel in the inks of a print: float32 N3HW RGB in [0, 1] to the same, as ``painterly.recoloured`` with ``PRINT``.
 
-    It learns nothing; ``start`` gives it a palette. What is out of range has the gradient of what is not.
+    It learns nothing; ``start`` gives it a palette. While a network learns, what is out of range is added as it is, so that it finds its
+    way back.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,8 @@ class Inks(nn.Module):
             buffer.copy_(torch.from_numpy(getattr(palette, name)))
 
     def forward(self, image: Tensor) -> Tensor:
-        lab = _to_lab(image + (image.clamp(0, 1) - image).detach())
+        inside = image.clamp(0, 1)
+        lab = _to_lab(inside)
         own, hue = 100 * (lab[:, :1].clamp(min=0.01) / 100) ** PRINT["gamma"], lab[:, 1:]
         curves = _curves(own, LIGHT, torch.cat([self.get_buffer("light")[:, None], self.get_buffer("cast")], 1))
         light = 0.3 * own + 0.7 * curves[:, :1]
@@ -86,14 +88,15 @@ class Inks(nn.Module):
         wanted = _curves((size + 1e-6).sqrt(), CHROMA, self.get_buffer("chroma")[:, None])
         found = (turned.square().sum(1, keepdim=True) + 1e-6).sqrt()
         turned = turned * ((wanted + 2) / (found + 2)).clamp(0.7, 2.2)
-        return _to_rgb(torch.cat([(1 - PRINT["inks"]) * light + PRINT["inks"] * mixed[:, :1], turned], 1))
+        printed = _to_rgb(torch.cat([(1 - PRINT["inks"]) * light + PRINT["inks"] * mixed[:, :1], turned], 1))
+        return printed + (image - inside) if self.training else printed
 
 
 def _curves(plane: Tensor, places: tuple[float, ...], values: Tensor) -> Tensor:
     """Curves of N1HW through ``values`` (P x C) at ``places`` (P), straight in between and level outside: N x C x H x W."""
     at = torch.tensor(places, device=plane.device)
-    level = values.new_zeros(1, values.shape[1])
-    bends = torch.cat([level, values.diff(dim=0) / at.diff()[:, None], level]).diff(dim=0)
+    slopes = values.diff(dim=0) / at.diff()[:, None]
+    bends = torch.cat([slopes[:1], slopes.diff(dim=0), -slopes[-1:]])
     hinges = F.relu(plane - at.view(1, -1, 1, 1))
     return F.conv2d(hinges, bends.T[..., None, None].contiguous(), values[0])
 

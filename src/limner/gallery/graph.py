@@ -12,11 +12,12 @@ from typing import NamedTuple
 # fmt: off
 OPERATORS = frozenset([
     "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Clip", "Concat", "Constant", "Conv", "ConvTranspose",
-    "DepthToSpace", "DequantizeLinear", "Div", "Elu", "Erf", "Exp", "Floor", "Gather", "Gelu", "GlobalAveragePool", "GroupNormalization",
-    "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Log", "Max", "MaxPool", "Min",
-    "Mish", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "QuantizeLinear", "Reciprocal", "ReduceMean", "ReduceSum", "Relu", "Reshape",
-    "Resize", "Selu", "Shape", "Sigmoid", "Sign", "Slice", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub",
-    "Sum", "Tanh", "ThresholdedRelu", "Tile", "Transpose", "Unsqueeze",
+    "DepthToSpace", "DequantizeLinear", "Div", "Elu", "Erf", "Exp", "Floor", "Gather", "Gelu", "GlobalAveragePool", "Greater",
+    "GreaterOrEqual", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization",
+    "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "MaxPool", "Min", "Mish", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow",
+    "QuantizeLinear", "Reciprocal", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Selu", "Shape", "Sigmoid", "Sign", "Slice",
+    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "ThresholdedRelu", "Tile",
+    "Transpose", "Unsqueeze", "Where",
 ])
 # fmt: on
 """What a style's network may be made of. None of them repeats, branches, draws random numbers or makes a shape out of nothing."""

@@ -40,10 +40,10 @@ SIDE = 512
 
 # fmt: off
 ELEMENTWISE = frozenset([
-    "Abs", "Add", "Clamp", "Convert", "Divide", "Elu", "Exp", "FakeQuantize", "Gelu",
-    "HSigmoid", "HSwish", "LeakyRelu", "Log", "Maximum", "Minimum", "Mish", "Multiply", "MVN",
-    "Negative", "PRelu", "Power", "Relu", "Sigmoid", "SoftPlus", "Sqrt", "Subtract", "Swish",
-    "Tanh",
+    "Abs", "Add", "Clamp", "Convert", "Divide", "Elu", "Exp", "FakeQuantize", "Gelu", "Greater",
+    "GreaterEqual", "HSigmoid", "HSwish", "LeakyRelu", "Less", "LessEqual", "Log", "Maximum",
+    "Minimum", "Mish", "Multiply", "MVN", "Negative", "PRelu", "Power", "Relu", "Select",
+    "Sigmoid", "SoftPlus", "Sqrt", "Subtract", "Swish", "Tanh",
 ])
 # fmt: on
 
@@ -422,6 +422,8 @@ def _reach(path: Path, node: Any, above: Fraction, below: Fraction) -> tuple[Fra
         factor = Fraction(1, block) if name == "DepthToSpace" else Fraction(block)
         return Fraction(math.ceil(above * factor)), Fraction(math.ceil(below * factor))
     if name in ("Concat", "Split", "VariadicSplit", "StridedSlice", "Slice") and _same_height(node):
+        return above, below
+    if name == "Softmax" and attributes["axis"] == 1:
         return above, below
     raise _uncuttable(path, name)
 
