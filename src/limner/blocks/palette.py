@@ -75,7 +75,7 @@ class Inks(nn.Module):
         own, hue = 100 * (lab[:, :1].clamp(min=0.01) / 100) ** PRINT["gamma"], lab[:, 1:]
         curves = _curves(own, LIGHT, torch.cat([self.get_buffer("light")[:, None], self.get_buffer("cast")], 1))
         light = 0.3 * own + 0.7 * curves[:, :1]
-        size = hue.square().sum(1, keepdim=True)
+        size = _square(hue)
         cast = curves[:, 1:] * torch.exp(size / -(14.0**2))
         colours, units = self.get_buffer("colours"), torch.tensor(UNITS, device=image.device)
         there = colours / units
@@ -86,10 +86,15 @@ class Inks(nn.Module):
         warm = torch.sigmoid(0.18 * hue[:, :1] + 0.12 * hue[:, 1:] - 3.2)
         turned = mixed[:, 1:] * (1 - 0.55 * warm) + (0.18 + 0.5 * warm) * hue
         wanted = _curves((size + 1e-6).sqrt(), CHROMA, self.get_buffer("chroma")[:, None])
-        found = (turned.square().sum(1, keepdim=True) + 1e-6).sqrt()
+        found = (_square(turned) + 1e-6).sqrt()
         turned = turned * ((wanted + 2) / (found + 2)).clamp(0.7, 2.2)
         printed = _to_rgb(torch.cat([(1 - PRINT["inks"]) * light + PRINT["inks"] * mixed[:, :1], turned], 1))
         return printed + (image - inside) if self.training else printed
+
+
+def _square(hue: Tensor) -> Tensor:
+    """Of the length of N2HW: N1HW."""
+    return hue[:, :1].square() + hue[:, 1:].square()
 
 
 def _curves(plane: Tensor, places: tuple[float, ...], values: Tensor) -> Tensor:

@@ -107,7 +107,10 @@ def to_onnx(network: nn.Module, *, optimize: bool = True) -> onnx.ModelProto:
     # A graph of our own: the exporter's carries the paths and names of the Python sources along.
     # Engines look for the scales of a Resize among the constants (OpenCV): they stay as they are.
     sizes = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
-    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in sizes]
+    # So do small constants that the exporter worked out: torch, with which the file is compared, does not round these.
+    own = network.state_dict().keys()
+    small = {tensor.name for tensor in graph.initializer if tensor.name not in own and np.prod(tensor.dims) < COMPACT}
+    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in sizes | small]
     halved = {tensor.name for tensor in weights}
     kept = [tensor for tensor in graph.initializer if tensor.name not in halved]
     stored, casts = [], []
