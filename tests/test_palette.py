@@ -61,7 +61,7 @@ def test_a_print_is_the_same_in_a_style_file_and_in_bands(tmp_path: Path, monkey
         mirrored = np.pad(photo, ((16, 17), (16, 18), (0, 0)), mode="reflect").astype(np.float32) / 255
         wanted = network(torch.from_numpy(mirrored).permute(2, 0, 1)[None])[0, :, 16:-17, 16:-18].permute(1, 2, 0).numpy() * 255
     for runtime in ("openvino", "onnxruntime"):
-        painted = Style(path, runtime=runtime, precision="float32")(photo)  # type: ignore[arg-type]
+        painted = Style(path, runtime=runtime, precision="float32")(photo)
         assert np.abs(painted - wanted).mean() < 0.5, runtime
     monkeypatch.setattr(style_module, "WHOLE", 0)
     with_low_bands(monkeypatch)

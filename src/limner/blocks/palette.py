@@ -60,50 +60,59 @@ class Inks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        shapes = {"colours": (INKS, 3), "light": (len(LIGHT),), "chroma": (len(CHROMA),), "cast": (len(LIGHT), 2)}
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
+        self.curves = nn.Conv2d(len(LIGHT), 3, 1)  # of light: light, and what grey leans towards
+        self.chroma = nn.Conv2d(len(CHROMA), 1, 1)
+        self.nearness = nn.Conv2d(3, INKS, 1)
+        self.colours = nn.Conv2d(INKS, 3, 1, bias=False)
+        self.requires_grad_(False)
 
     def start(self, palette: Palette) -> None:
         """Take the colours of a painting, ``INKS`` of them."""
-        for name, buffer in self.named_buffers():
-            buffer.copy_(torch.from_numpy(getattr(palette, name)))
+        light, cast, chroma, colours = (torch.from_numpy(each) for each in (palette.light, palette.cast, palette.chroma, palette.colours))
+        units = torch.tensor(UNITS)
+        there, sharpness = colours / units, 2 * PRINT["softness"] ** 2
+        _take_curves(self.curves, LIGHT, torch.cat([light[:, None], cast], 1))
+        _take_curves(self.chroma, CHROMA, chroma[:, None])
+        _take(self.nearness, 2 * there / units / sharpness, -there.square().sum(1) / sharpness)
+        _take(self.colours, colours.T)
 
     def forward(self, image: Tensor) -> Tensor:
         inside = image.clamp(0, 1)
         lab = _to_lab(inside)
         own, hue = 100 * (lab[:, :1].clamp(min=0.01) / 100) ** PRINT["gamma"], lab[:, 1:]
-        curves = _curves(own, LIGHT, torch.cat([self.get_buffer("light")[:, None], self.get_buffer("cast")], 1))
+        curves = self.curves(_hinges(own, LIGHT))
         light = 0.3 * own + 0.7 * curves[:, :1]
         size = _square(hue)
         cast = curves[:, 1:] * torch.exp(size / -(14.0**2))
-        colours, units = self.get_buffer("colours"), torch.tensor(UNITS, device=image.device)
-        there = colours / units
-        asked = torch.cat([light, hue + cast], 1) / units.view(1, 3, 1, 1)
-        closeness = F.conv2d(asked, 2 * there[..., None, None], -there.square().sum(1))
-        weight = (closeness / (2 * PRINT["softness"] ** 2)).softmax(1)
-        mixed = F.conv2d(weight, colours.T[..., None, None])
+        mixed = self.colours(self.nearness(torch.cat([light, hue + cast], 1)).softmax(1))
         warm = torch.sigmoid(0.18 * hue[:, :1] + 0.12 * hue[:, 1:] - 3.2)
         turned = mixed[:, 1:] * (1 - 0.55 * warm) + (0.18 + 0.5 * warm) * hue
-        wanted = _curves((size + 1e-6).sqrt(), CHROMA, self.get_buffer("chroma")[:, None])
-        found = (_square(turned) + 1e-6).sqrt()
+        wanted, found = self.chroma(_hinges((size + 1e-6).sqrt(), CHROMA)), (_square(turned) + 1e-6).sqrt()
         turned = turned * ((wanted + 2) / (found + 2)).clamp(0.7, 2.2)
         printed = _to_rgb(torch.cat([(1 - PRINT["inks"]) * light + PRINT["inks"] * mixed[:, :1], turned], 1))
         return printed + (image - inside) if self.training else printed
 
 
+def _take(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None = None) -> None:
+    layer.weight.copy_(weight[..., None, None])
+    if layer.bias is not None and bias is not None:
+        layer.bias.copy_(bias)
+
+
+def _take_curves(layer: nn.Conv2d, places: tuple[float, ...], values: Tensor) -> None:
+    """Of ``_hinges``: curves through ``values`` (P x C) at ``places`` (P), straight in between and level outside."""
+    slopes = values.diff(dim=0) / torch.tensor(places).diff()[:, None]
+    _take(layer, torch.cat([slopes[:1], slopes.diff(dim=0), -slopes[-1:]]).T, values[0])
+
+
+def _hinges(plane: Tensor, places: tuple[float, ...]) -> Tensor:
+    """How far N1HW lies above each place: N x P x H x W."""
+    return F.relu(plane - torch.tensor(places, device=plane.device).view(1, -1, 1, 1))
+
+
 def _square(hue: Tensor) -> Tensor:
     """Of the length of N2HW: N1HW."""
     return hue[:, :1].square() + hue[:, 1:].square()
-
-
-def _curves(plane: Tensor, places: tuple[float, ...], values: Tensor) -> Tensor:
-    """Curves of N1HW through ``values`` (P x C) at ``places`` (P), straight in between and level outside: N x C x H x W."""
-    at = torch.tensor(places, device=plane.device)
-    slopes = values.diff(dim=0) / at.diff()[:, None]
-    bends = torch.cat([slopes[:1], slopes.diff(dim=0), -slopes[-1:]])
-    hinges = F.relu(plane - at.view(1, -1, 1, 1))
-    return F.conv2d(hinges, bends.T[..., None, None].contiguous(), values[0])
 
 
 def _to_lab(image: Tensor) -> Tensor:

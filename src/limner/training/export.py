@@ -4,7 +4,7 @@ import copy
 import hashlib
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +107,8 @@ def to_onnx(network: nn.Module, *, optimize: bool = True) -> onnx.ModelProto:
     # A graph of our own: the exporter's carries the paths and names of the Python sources along.
     # Engines look for the scales of a Resize among the constants (OpenCV): they stay as they are.
     sizes = {name for node in graph.node if node.op_type == "Resize" for name in node.input[1:]}
-    # So do small constants that the exporter worked out: torch, with which the file is compared, does not round these.
     own = network.state_dict().keys()
-    small = {tensor.name for tensor in graph.initializer if tensor.name not in own and np.prod(tensor.dims) < COMPACT}
-    weights = [tensor for tensor in graph.initializer if _is_weight(tensor) and tensor.name not in sizes | small]
+    weights = [tensor for tensor in graph.initializer if _is_weight(tensor, own) and tensor.name not in sizes]
     halved = {tensor.name for tensor in weights}
     kept = [tensor for tensor in graph.initializer if tensor.name not in halved]
     stored, casts = [], []
@@ -151,8 +149,9 @@ def _scales(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
     return scales if (whole == np.round(whole)).all() else None
 
 
-def _is_weight(tensor: TensorProto) -> bool:
-    return bool(tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) > 1)
+def _is_weight(tensor: TensorProto, own: Collection[str]) -> bool:
+    """Small constants that the exporter worked out are none: torch, with which the file is compared, does not round them."""
+    return tensor.data_type == TensorProto.FLOAT and bool(tensor.name in own or np.prod(tensor.dims) >= COMPACT)
 
 
 def with_instance_norm(network: nn.Module) -> nn.Module:
