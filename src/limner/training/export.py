@@ -151,7 +151,7 @@ def _scales(values: NDArray[np.float32]) -> NDArray[np.float32] | None:
 
 def _is_weight(tensor: TensorProto, own: Collection[str]) -> bool:
     """Small constants that the exporter worked out are none: torch, with which the file is compared, does not round them."""
-    return tensor.data_type == TensorProto.FLOAT and bool(tensor.name in own or np.prod(tensor.dims) >= COMPACT)
+    return tensor.data_type == TensorProto.FLOAT and bool(tensor.name.removesuffix(".squares") in own or np.prod(tensor.dims) >= COMPACT)
 
 
 def with_instance_norm(network: nn.Module) -> nn.Module:
