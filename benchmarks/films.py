@@ -1,6 +1,7 @@
-"""Flicker of painted films: each frame by itself, and with flow between the frames.
+"""Flicker of painted films: each frame by itself, and with what keeps it calm.
 
-    python benchmarks/films.py FILM... [--styles storybook starry-night] [--tier live] [--side 240] [--start 0] [--seconds 4]
+    python benchmarks/films.py FILM... [--styles storybook starry-night] [--tier live] [--calm off flow] [--side 240]
+        [--start 0] [--seconds 4]
 
 Each film is painted at a short side of so many pixels, for some seconds from the start on, as `limner apply` does it. Errors are those of
 `limner evaluate video`; detail is the mean gradient of the calm painting beside that of the plain one, for what is blurred flickers less,
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("films", nargs="+", type=Path)
     parser.add_argument("--styles", nargs="+", default=["storybook", "starry-night"])
     parser.add_argument("--tier", default="live")
+    parser.add_argument("--calm", nargs="+", default=["off", "flow"], help="off first; statistics is for styles with instance norms")
     parser.add_argument("--side", type=int, default=240)
     parser.add_argument("--start", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=4.0)
@@ -41,10 +43,12 @@ def main() -> None:
             for name in chosen.styles:
                 opened = style.load(name, tier=chosen.tier)
                 detail: dict[str, float] = {}
-                for calm in ("off", "flow"):
+                for calm in chosen.calm:
                     target = folder / f"{opened.card.name}.{calm}.mkv"
                     since = time.perf_counter()
-                    made = painting.paint(small, target, opened.paint, FilmOptions(calm=calm, crf=8), identity={})
+                    made = painting.paint(
+                        small, target, opened.paint, FilmOptions(calm=calm, crf=8), identity={}, paint_along=opened.paint_along
+                    )
                     seconds = time.perf_counter() - since
                     shot = flicker.whole(flicker.measure(small, target))
                     detail[calm] = _detail(target)

@@ -22,7 +22,8 @@ from limner import LimnerError, extras, files
 from limner.film import calm, flicker, kinds, options, painting, reading, writing
 from limner.film.options import FilmOptions
 from limner.pictures.image import Picture
-from tests.conftest import make_photo
+from limner.style.style import load
+from tests.conftest import NORM, make_photo
 from tests.test_cli import Call, limner, tree
 
 av = pytest.importorskip("av")
@@ -30,6 +31,7 @@ av = pytest.importorskip("av")
 __all__ = ["limner"]  # a fixture
 
 Pixels = NDArray[np.uint8]
+LIVE = NORM.with_suffix(".live.onnx")
 
 
 def moving(count: int = 12, width: int = 64, height: int = 48, seed: int = 0) -> list[Pixels]:
@@ -120,8 +122,15 @@ def counted(painted: list[Picture]) -> Callable[[Picture], Picture]:
     return paint_one
 
 
-def paint(source: Path, target: Path, painter: Callable[[Picture], Picture] = inverted, **options: Any) -> painting.Painted:
-    return painting.paint(source, target, painter, FilmOptions(**{"calm": "off", **options}), identity={"painter": "inverted"})
+def paint(
+    source: Path,
+    target: Path,
+    painter: Callable[[Picture], Picture] = inverted,
+    paint_along: calm.PaintAlong | None = None,
+    **options: Any,
+) -> painting.Painted:
+    chosen = FilmOptions(**{"calm": "off", **options})
+    return painting.paint(source, target, painter, chosen, identity={"painter": "inverted"}, paint_along=paint_along)
 
 
 def difference(one: list[Pixels], other: list[Pixels]) -> float:
@@ -777,6 +786,107 @@ def test_what_was_hidden_is_painted_anew() -> None:
     assert found.trust is not None
     assert found.trust[35:75, 42:50].mean() < 0.4  # what the square was before
     assert found.trust[90:].mean() > 0.9
+
+
+def lamp() -> list[Pixels]:
+    """A still picture with a lamp in a corner that is bright in every other frame."""
+    frames = [make_photo(160, 120, seed=7) for _ in range(12)]
+    for number, frame in enumerate(frames):
+        frame[:40, :50] = 220 if number % 2 else 120
+    return frames
+
+
+def test_statistics_calm_what_a_lamp_shakes(tmp_path: Path) -> None:
+    """Its light changes what the norms measure, and so the whole painting."""
+    film, style = make_film(tmp_path / "clip.mkv", lamp(), codec="ffv1", pixels="bgr0"), load(LIVE)
+    measured = {}
+    for how in ("off", "statistics"):
+        paint(film, tmp_path / f"{how}.mkv", style.paint, style.paint_along, calm=how, crf=5)
+        (shot,) = flicker.measure(film, tmp_path / f"{how}.mkv")
+        measured[how] = shot.flicker
+    assert measured["statistics"] < 0.8 * measured["off"], measured
+
+
+def test_statistics_begin_anew_with_each_shot(tmp_path: Path) -> None:
+    frames, style = [*moving(6, 96, 80, seed=1), *moving(6, 96, 80, seed=2)], load(LIVE)
+    film = make_film(tmp_path / "clip.mkv", frames, codec="ffv1", pixels="bgr0")
+    for how in ("off", "statistics"):
+        paint(film, tmp_path / f"{how}.frames", style.paint, style.paint_along, calm=how)
+    apart = []
+    for number in range(1, 13):
+        with (
+            Image.open(tmp_path / f"off.frames/{number:06}.png") as one,
+            Image.open(tmp_path / f"statistics.frames/{number:06}.png") as other,
+        ):
+            apart.append(int(np.abs(np.asarray(one).astype(int) - np.asarray(other)).max()))
+    assert max(apart[0], apart[6]) <= 1, apart
+    assert min(apart[1:6] + apart[7:]) > 1, apart
+
+
+def test_statistics_of_which_nothing_is_kept_change_nothing() -> None:
+    style, frames = load(NORM), [Picture(make_photo(96, 80, seed)) for seed in (1, 2)]
+    _, before = style.paint_along(frames[0], None, 0.9)
+    painted, after = style.paint_along(frames[1], before, 0.0)
+    assert np.abs(painted.pixels.astype(int) - style.paint(frames[1]).pixels).max() <= 1
+    assert after.shape == before.shape
+    assert after.dtype == np.float32
+    _, half = style.paint_along(frames[1], before, 0.5)
+    assert half[:, :16] == pytest.approx((before[:, :16] + after[:, :16]) / 2, rel=1e-3, abs=1e-5)  # of the first norm
+
+
+def test_statistics_last_by_time(tmp_path: Path) -> None:
+    film, kept = make_film(tmp_path / "clip.mkv", moving(4), times=[0, 10, 15, 60]), []
+
+    def along(picture: Picture, before: Any, keep: float) -> tuple[Picture, Any]:
+        kept.append((None if before is None else int(before[0]), keep))
+        return picture, np.array([len(kept)], np.float32)
+
+    paint(film, tmp_path / "out.mkv", paint_along=along, calm="statistics")
+    assert [before for before, _ in kept] == [None, 1, 2, 3]
+    expected = np.exp(-np.array([10, 5, 45]) / 120 / calm.LASTS)
+    assert [keep for _, keep in kept] == [0, *(pytest.approx(each, rel=0.01) for each in expected)]
+
+
+@pytest.mark.usefixtures("short_segments")
+@pytest.mark.parametrize("at", [5, 11])
+def test_statistics_outlive_a_stop(tmp_path: Path, film: Path, at: int) -> None:
+    style, count = load(LIVE), 0
+    paint(film, tmp_path / "whole.mp4", style.paint, style.paint_along, calm="statistics")
+
+    def until(*words: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == at:
+            raise KeyboardInterrupt
+        return style.paint_along(*words)
+
+    with pytest.raises(KeyboardInterrupt):
+        paint(film, tmp_path / "out.mp4", style.paint, until, calm="statistics")
+    assert (tmp_path / ".out.mp4.limner-film" / "segments.json").is_file()
+    paint(film, tmp_path / "out.mp4", style.paint, load(LIVE).paint_along, calm="statistics")
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert names(tmp_path) == {"clip.mp4", "whole.mp4", "out.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("-s", "storybook", "--tier", "live"), "without instance norms"),
+        (("-s", NORM, "--runtime", "onnxruntime"), "OpenVINO on the CPU alone"),
+        (("-s", NORM, "--device", "gpu"), "OpenVINO on the CPU alone"),
+        (("-s", NORM, "--tier", "int8"), "in int8"),
+        (("-s", NORM, "--tier", "live"), "in bands"),
+    ],
+)
+def test_where_there_are_no_statistics_to_smooth(
+    limner: Call, tmp_path: Path, film: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[Any, ...], why: str
+) -> None:
+    monkeypatch.setattr("limner.style.style.WHOLE", 1000)
+    code, told, err = limner("apply", film, *words, "--calm", "statistics")
+    assert (code, told, len(err.splitlines())) == (2, "", 1), err
+    assert why in err
+    assert "--calm to flow" in err
+    assert names(tmp_path) == {film.name}
 
 
 def test_evaluate_video(limner: Call, tmp_path: Path, film: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from limner import files
 from limner.batch.options import Options, seen, working_size
-from limner.batch.painter import Painter
+from limner.batch.painter import Painter, open_for
 from limner.batch.pipeline import Result, pipeline
 from limner.batch.planning import Job, plan
 from limner.errors import LimnerError
@@ -105,7 +105,7 @@ class Here:
         self._style, self._options, self._tell = style, options, tell
 
     def open(self) -> None:
-        self._style.open()
+        open_for(self._style, self._options)
 
     def results(
         self, jobs: Sequence[Job], lines: Mapping[Path, str], done: Callable[[Job], None], watch: Callable[[float], None]

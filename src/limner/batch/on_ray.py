@@ -19,7 +19,7 @@ import ray.data
 
 from limner.batch.batch import Batch, LocalPaintings, LocalPhotographs, Paintings, Photographs, Tell
 from limner.batch.options import Options
-from limner.batch.painter import Elsewhere, Files, LocalFiles, Painter
+from limner.batch.painter import Elsewhere, Files, LocalFiles, Painter, open_for
 from limner.batch.pipeline import Result, pipeline
 from limner.batch.planning import Job, is_folder
 from limner.batch.remote import StorePaintings, StorePhotographs, TablePaintings, TablePhotographs
@@ -187,7 +187,7 @@ class _Actor:
             Path(self._folder.name, file).write_bytes(data)
         opened = Style(Path(self._folder.name, name), runtime=options.runtime, device=options.device)
         try:
-            opened.open()
+            open_for(opened, options)
         except LimnerError as error:  # Ray would start it again and again
             self._error = str(error)
         self._painter = Painter(opened, options, files=_files(route, self._shelf))

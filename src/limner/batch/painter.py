@@ -14,6 +14,7 @@ from limner.errors import LimnerError, TooLargeError
 from limner.files import replacing
 from limner.pictures import image, scanlines
 from limner.pictures.image import Metadata, Picture
+from limner.style.runtimes.contract import Statistics
 from limner.style.style import Style
 
 
@@ -76,6 +77,13 @@ class Elsewhere:
 
     def write(self, job: Job, painted: Picture, options: Options) -> None:
         self.put(job.target, image.encode(painted, job.target.suffix, strip=options.strip, quality=options.quality))
+
+
+def open_for(style: Style, options: Options) -> None:
+    """Raise ``LimnerError`` now where a style cannot paint with these options, and not at the first picture."""
+    if options.film.calm == "statistics":
+        style.open_along()
+    style.open()
 
 
 class Painter:
@@ -144,6 +152,15 @@ class Painter:
         except TooLargeError as error:
             raise _with_way_out(error) from error
 
+    def _painted_along(self, frame: Picture, before: Statistics | None, keep: float) -> tuple[Picture, Statistics]:
+        options, frame = self.options, self.sized(frame)
+        try:
+            return self.style.paint_along(
+                frame, before, keep, strength=options.strength, keep_colors=options.keep_colors, working_size=self.size
+            )
+        except TooLargeError as error:
+            raise _with_way_out(error) from error
+
     def _paint_film(self, job: Job, path: Path) -> tuple[str, ...]:
         from limner.film import painting
 
@@ -153,6 +170,7 @@ class Painter:
             job.target,
             lambda frame: self._painted(self.sized(frame), lambda _: None),
             options.film,
+            paint_along=self._painted_along,
             identity={
                 **seen(options, style.working_size(self.size), film=True),
                 **{"weights": style.card.weights_sha256, "runtime": options.runtime, "device": options.device},

@@ -3,8 +3,12 @@
 A network paints each frame as if there were no other, so what does not change in the film still changes in its painting, with every grain
 of noise. Where flow finds the frame before again in a frame, its painting is as good, and is kept for the most part. Where it does not
 (what was hidden, what is new, a cut), the frame's own painting stands.
+
+Painters that measure statistics of each frame can instead be handed those of the frames before, as long as there is no cut between.
 """
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner.extras import need
+from limner.pictures.image import Picture
 
 SIDE = 240
 """Short side, in pixels, at which motion is looked for."""
@@ -28,8 +33,14 @@ ASTRAY = 1.0
 CUT = 0.35
 """Part of a picture that flow finds again below which it is another shot."""
 
+LASTS = 0.4
+"""Seconds after which statistics count for 1/e of what they did: at 25 frames a second each frame keeps nine tenths."""
+
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+PaintAlong = Callable[[Picture, Floats | None, float], tuple[Picture, Floats]]
+"""Paints a frame, and gives its statistics with it: in them, those of the frame before have the share that comes last, from 0 to 1. They
+are None where a shot begins."""
 
 
 class Motion(NamedTuple):
@@ -52,8 +63,8 @@ class Calm:
         self._watched: Pixels | None = None
         self._painted: Pixels | None = None
 
-    def go_on(self, small: Pixels, painted: Pixels) -> None:
-        """As if the last frame had been this one (``Motion.small``), and its blended painting ``painted``."""
+    def go_on(self, small: Pixels, painted: Pixels | None) -> None:
+        """As if the last frame had been this one (``Motion.small``), and its blended painting ``painted``, if paintings are blended."""
         self._watched, self._painted = small, painted
 
     def watch(self, frame: Pixels) -> Motion:
@@ -73,6 +84,28 @@ class Calm:
         keep = cv2.resize(motion.trust * np.float32(KEPT), (width, height))
         self._painted = cv2.blendLinear(moved_along(before, motion.flow, sharp=True), painted, keep, 1 - keep)
         return self._painted
+
+
+class Along:
+    """Frames of a film in their order, painted by ``paint`` with statistics that go along each shot."""
+
+    def __init__(self, paint: PaintAlong) -> None:
+        self._paint = paint
+        self._before: tuple[float, Floats] | None = None
+
+    def go_on(self, seconds: float, statistics: Floats) -> None:
+        """As if the last frame had been one with these statistics, at this time."""
+        self._before = seconds, statistics
+
+    def paint(self, frame: Picture, seconds: float, motion: Motion) -> tuple[Picture, Floats]:
+        """The painting of the frame at this time, and its statistics. A frame without flow begins a shot."""
+        if self._before is None or motion.flow is None:
+            painted, statistics = self._paint(frame, None, 0.0)
+        else:
+            time, before = self._before
+            painted, statistics = self._paint(frame, before, math.exp((time - seconds) / LASTS))
+        self._before = seconds, statistics
+        return painted, statistics
 
 
 def reduced(frame: Pixels, side: int) -> Pixels:

@@ -10,7 +10,7 @@ Codec = Literal[
     "h264-nvenc", "hevc-nvenc", "av1-nvenc", "h264-qsv", "hevc-qsv", "av1-qsv",
     "h264-amf", "hevc-amf", "h264-videotoolbox", "hevc-videotoolbox",
 ]  # fmt: skip
-Calm = Literal["off", "flow"]
+Calm = Literal["off", "statistics", "flow"]
 
 
 class Encoder(NamedTuple):
@@ -72,7 +72,8 @@ class FilmOptions:
     crf: float | None = None
     """Quality of films: less is better and larger; by default 17 for h264, 20 for hevc and 28 for the others."""
     calm: Calm = "flow"
-    """How strokes are kept from flickering: flow moves the painting before along with the picture, and blends it into the next one."""
+    """How strokes are kept from flickering: flow moves the painting before along with the picture, and blends it into the next one;
+    statistics, for networks with instance norms, lets their means and variances change slowly along a shot."""
 
     def codec_for(self, suffix: str) -> Codec:
         return self.codec or ("vp9" if suffix == ".webm" else "h264")

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from limner import files
 from limner.errors import LimnerError, require
 from limner.film import animations, kinds, reading, writing
-from limner.film.calm import Calm, Motion
+from limner.film.calm import Along, Calm, Floats, Motion, PaintAlong
 from limner.film.options import LOSSLESS, Encoder, FilmOptions, check
 from limner.film.reading import Film, Frame
 from limner.film.writing import Part, Segment
@@ -49,6 +49,7 @@ class _Done(NamedTuple):
 
     frame: Frame
     motion: Motion | None
+    statistics: Floats | None
 
 
 def paint(
@@ -58,25 +59,33 @@ def paint(
     options: FilmOptions,
     *,
     identity: Mapping[str, Any],
+    paint_along: PaintAlong | None = None,
     strip: bool = False,
     quality: int = 95,
     watch: Callable[[float], None] = lambda _: None,
 ) -> Painted:
     """Paint ``source`` into ``target``, a film by its suffix, with ``paint_frame``, which takes and gives pictures of 8 bits.
 
-    ``identity`` is what else decides how frames are painted: finished segments of a call that was ended are used again only where it is the
-    same. ``watch`` is told which part is done, from 0 to 1. Without ``strip`` the film's metadata go along; ``quality`` is for animated
-    WebP. Raises ``LimnerError`` where the film cannot be read, painted or written; what is painted is kept, and the same call goes on.
+    ``paint_along`` paints instead where ``calm`` is statistics, and must be given then. ``identity`` is what else decides how frames are
+    painted: finished segments of a call that was ended are used again only where it is the same. ``watch`` is told which part is done,
+    from 0 to 1. Without ``strip`` the film's metadata go along; ``quality`` is for animated WebP. Raises ``LimnerError`` where the film
+    cannot be read, painted or written; what is painted is kept, and the same call goes on.
     """
     check(options)
+    require(
+        options.calm != "statistics" or paint_along is not None,
+        "`calm` statistics is for styles, and this painter is none: set `calm` to flow.",
+    )
     kinds.check_suffix(target)
     encoder = writing.encoder_for(options, target)
     film = reading.opened(source)
     span = _ticks(film, options.start), None if options.end is None else _ticks(film, options.end)
     seconds = (options.end if options.end is not None else film.seconds) - options.start
-    calm = Calm() if options.calm == "flow" else None
-    with _Segments(target, _mark(source, options, identity), film, calm) as segments:
-        with closing(_painted(_within(film, span, options.fps, segments.last), paint_frame, calm)) as frames:
+    calm = None if options.calm == "off" else Calm()
+    along = Along(paint_along) if options.calm == "statistics" and paint_along is not None else None
+    with _Segments(target, _mark(source, options, identity), film, calm, along) as segments:
+        wanted = _within(film, span, options.fps, segments.last)
+        with closing(_painted(wanted, film, paint_frame, calm, along)) as frames:
             for number, some in _by_segment(frames, film, span[0]):
                 with segments.write(number, encoder, options) as add:
                     for done in some:
@@ -107,6 +116,11 @@ def _finish(parts: list[Part], film: Film, target: Path, span: tuple[int, int | 
 def _ticks(film: Film, seconds: float) -> int:
     """So many seconds after the beginning, in ticks."""
     return film.begin + round(seconds / film.time_base)
+
+
+def _seconds(film: Film, ticks: int) -> float:
+    """How long after the beginning."""
+    return float((ticks - film.begin) * film.time_base)
 
 
 def _mark(source: Path, options: FilmOptions, identity: Mapping[str, Any]) -> str:
@@ -140,24 +154,28 @@ def _within(film: Film, span: tuple[int, int | None], fps: float | None, last: i
 
 
 def _painted(
-    frames: Generator[Frame, None, None], paint_frame: Callable[[Picture], Picture], calm: Calm | None
+    frames: Generator[Frame, None, None], film: Film, paint_frame: Callable[[Picture], Picture], calm: Calm | None, along: Along | None
 ) -> Generator[_Done, None, None]:
     """Painted frames in their order. A thread paints, while the caller's decodes the next ones and encodes the last."""
-    waiting = deque[tuple[Frame, Motion | None, Future[Picture]]]()
+    waiting = deque[tuple[Frame, Motion | None, Future[tuple[Picture, Floats | None]]]]()
+
+    def paint_one(frame: Frame, motion: Motion | None) -> tuple[Picture, Floats | None]:
+        if along is None or motion is None:
+            return paint_frame(frame.picture), None
+        return along.paint(frame.picture, _seconds(film, frame.time), motion)
 
     def first() -> _Done:
         frame, motion, painting = waiting.popleft()
-        picture = painting.result()
-        if calm is not None and motion is not None:
+        picture, statistics = painting.result()
+        if calm is not None and motion is not None and along is None:
             picture = picture.with_pixels(calm.blend(picture.pixels.astype(np.uint8, copy=False), motion))
-        return _Done(replace(frame, picture=picture), motion)
+        return _Done(replace(frame, picture=picture), motion, statistics)
 
     with ThreadPoolExecutor(1, "limner-paint") as pool, closing(frames):
         try:
             for frame in frames:
-                painting = pool.submit(paint_frame, frame.picture)
                 motion = None if calm is None else calm.watch(frame.picture.pixels.astype(np.uint8, copy=False))
-                waiting.append((frame, motion, painting))
+                waiting.append((frame, motion, pool.submit(paint_one, frame, motion)))
                 if len(waiting) > AHEAD:
                     yield first()
             while waiting:
@@ -186,8 +204,8 @@ def _by_segment(painted: Iterator[_Done], film: Film, begin: int) -> Iterator[tu
 class _Segments:
     """The folder of finished segments of a film. What another call left there, for another painting, is thrown away."""
 
-    def __init__(self, target: Path, mark: str, film: Film, calm: Calm | None) -> None:
-        self.target, self.mark, self.film, self.calm = target, mark, film, calm
+    def __init__(self, target: Path, mark: str, film: Film, calm: Calm | None, along: Along | None) -> None:
+        self.target, self.mark, self.film, self.calm, self.along = target, mark, film, calm, along
         self.folder = target.with_name(files.shortened(f".{target.name}", ".limner-film"))
         self.parts = list[Part]()
         self.finished = False
@@ -233,7 +251,8 @@ class _Segments:
                 segment.give_up()
                 raise
             if last is not None and last.motion is not None:
-                np.savez(state, small=last.motion.small, painted=last.frame.picture.pixels)
+                kept = last.frame.picture.pixels if last.statistics is None else last.statistics
+                np.savez(state, small=last.motion.small, kept=kept)
             part = Part(place.with_suffix(".done"), tuple(segment.times), segment.until)
             place.replace(part.path)
             self._record([*self.parts, part])
@@ -255,7 +274,9 @@ class _Segments:
             if table["mark"] == self.mark and parts and all(part.path.is_file() for part in parts):
                 if self.calm is not None:
                     with np.load(parts[-1].path.with_suffix(".npz")) as state:
-                        self.calm.go_on(state["small"], state["painted"])
+                        self.calm.go_on(state["small"], state["kept"] if self.along is None else None)
+                        if self.along is not None:
+                            self.along.go_on(_seconds(self.film, parts[-1].times[-1]), state["kept"])
                 self.parts = parts
         if not self.parts:
             for path in self.folder.iterdir():

@@ -1,5 +1,6 @@
 """Style: a style file that you can call."""
 
+import copy
 import math
 import re
 import time
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limner import files, limits
-from limner.errors import LimnerError, TooLargeError
+from limner.errors import LimnerError, TooLargeError, require
 from limner.gallery import bundled, card, graph
 from limner.gallery.card import WorkingSize
 from limner.pictures import image, scanlines
@@ -25,6 +26,7 @@ from limner.style.runtimes import contract, opening
 if TYPE_CHECKING:
     from PIL import Image
 
+    from limner.style.runtimes.openvino_shots import Shots
     from limner.style.runtimes.openvino_stages import Stages
 
 BORDER = 16
@@ -60,12 +62,13 @@ class Style:
         self._runtime, self._device, self._precision = runtime, device, precision
         self._engine: contract.Engine | None = None
         self._stages: Stages | None = None
+        self._along: tuple[Style, Shots] | None = None
         self._each: float | None = None
         self._sees_whole: bool | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What goes to another process: engines are opened anew there."""
-        return {**vars(self), "_engine": None, "_stages": None}
+        return {**vars(self), "_engine": None, "_stages": None, "_along": None}
 
     def __repr__(self) -> str:
         return f"Style({self.card.name!r})"
@@ -133,6 +136,41 @@ class Style:
     ) -> image.Picture:
         """Paint a picture that ``image.read`` gave; metadata and alpha go along. ``tell`` is told which part of a big one is done."""
         return picture.with_pixels(self._paint(picture.pixels, strength, keep_colors, working_size, tell))
+
+    def open_along(self) -> "tuple[Style, Shots]":
+        """Open the engine of ``paint_along`` now; this style on it, and the engine. Raises ``LimnerError`` where the style's network has no
+        instance norms or is one in int8, or another engine than OpenVINO on the CPU is to run it."""
+        if self._along is None:
+            shots = opening.open_shots(self.path, runtime=self._runtime, device=self._device, precision=self._precision)
+            painter = copy.copy(self)
+            painter._engine = shots
+            self._along = painter, shots
+        return self._along
+
+    def paint_along(
+        self,
+        frame: image.Picture,
+        before: contract.Statistics | None,
+        keep: float,
+        *,
+        strength: float = 1.0,
+        keep_colors: bool = False,
+        working_size: WorkingSize | None = None,
+    ) -> tuple[image.Picture, contract.Statistics]:
+        """Paint a frame of a film, 8 bits, as ``paint`` does, but with a share ``keep``, from 0 to 1, of the frame ``before`` in its norms'
+        statistics; None begins a shot. The statistics for the next frame come with the painting.
+
+        Raises ``LimnerError`` as ``open_along`` does, and where frames are so large that they would be painted in bands.
+        """
+        painter, shots = self.open_along()
+        height, width = frame.pixels.shape[:2]
+        require(
+            not self._network_in_bands(*self._size(height, width, working_size)),
+            f"Frames of {width} x {height} pixels are painted in bands, whose statistics `calm` statistics does not smooth: set `calm` to "
+            "flow, or make the film smaller with `max_size`.",
+        )
+        shots.before, shots.keep = before, keep
+        return painter.paint(frame, strength=strength, keep_colors=keep_colors, working_size=working_size), shots.after
 
     def _paint_array(self, array: NDArray[Any], strength: float, keep_colors: bool, working_size: WorkingSize | None) -> NDArray[Any]:
         if array.dtype not in (np.uint8, np.uint16) or array.ndim != 3 or array.shape[2] not in (3, 4) or not array.size:

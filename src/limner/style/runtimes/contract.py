@@ -13,6 +13,8 @@ privacy.mute_openvino()
 
 Array = NDArray[np.float32]
 Image = TypeVar("Image", bound=NDArray[Any])
+Statistics = NDArray[np.float32]
+"""Means, and then variances, of a network's norms for a frame of a film: 2 x C x 1 x 1, the channels of all norms one after the other."""
 
 
 class Engine(Protocol):

@@ -2,13 +2,17 @@
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from limner import extras
-from limner.errors import LimnerError
+from limner.errors import LimnerError, require
 from limner.gallery import bundled, card
 from limner.style.runtimes.contract import Device, Engine, Image, Precision, Runtime, check_range
+
+if TYPE_CHECKING:
+    from limner.style.runtimes.openvino_shots import Shots
 
 _PACKAGES = {
     "openvino": (("openvino",), "pip install openvino"),
@@ -42,6 +46,22 @@ def open_style(path: Path, *, runtime: Runtime = "auto", device: Device = "auto"
         return stylized
 
     return run
+
+
+def open_shots(path: Path, *, runtime: Runtime = "auto", device: Device = "auto", precision: Precision = "auto") -> "Shots":
+    """Open a style file for films whose statistics of norms are smoothed. Raises ``LimnerError`` as ``open_style`` does, and where the
+    network has no such norms or is one in int8, or another engine than OpenVINO on the CPU is asked for."""
+    require(
+        runtime in ("auto", "openvino") and device != "gpu",
+        "`calm` statistics is for OpenVINO on the CPU alone: leave `runtime` and `device` out, or set `calm` to flow.",
+    )
+    # OpenVINO computes such a network in another way where a norm's input is read elsewhere, too, and paints another picture.
+    require(card.read(path).tier != "int8", "`calm` statistics is not for styles in int8: leave `tier` out, or set `calm` to flow.")
+    if not bundled.holds(path):
+        cost(path)
+    from limner.style.runtimes.openvino_shots import Shots
+
+    return Shots(path, precision)
 
 
 def cost(path: Path) -> float:

@@ -1,6 +1,7 @@
 """OpenVINO: the default. It reads .onnx directly and computes in bf16 by itself where the CPU has matrix units for it (AMX)."""
 
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -64,33 +65,41 @@ def open_style(path: Path, device: Device, precision: Precision) -> Engine:
             "No GPU was found: leave `device` out to use the CPU, or install an engine that reaches yours (pip install onnxruntime-gpu)."
         )
     network = read(path)
-    networks = {np.dtype(np.float32): network}
-    compiled: dict[tuple[np.dtype[Any], tuple[int, ...]], openvino.CompiledModel] = {}  # the one used last at the end
-
-    def network_for(image: NDArray[Any]) -> openvino.CompiledModel:
-        key = image.dtype, () if image.size <= 3 * SMALL else image.shape
-        if key not in compiled:
-            while compiled and sum(math.prod(shape) for _, shape in (*compiled, key) if shape) > 3 * KEPT:
-                del compiled[next(iter(compiled))]
-            if image.dtype not in networks:
-                networks[image.dtype] = on_pixels(network)
-            chosen = networks[image.dtype]
-            chosen.reshape(list(key[1]) or (PIXELS if image.dtype == np.uint8 else FLOATS))
-            compiled[key] = core().compile_model(chosen, target, settings(precision))
-        compiled[key] = compiled.pop(key)
-        return compiled[key]
-
-    one_at_a_time = Lock()  # it takes all cores for one picture
+    infer = of_any_size(cache(lambda kind: on_pixels(network) if kind == np.uint8 else network), target, precision)
 
     def run(image: Image) -> Image:
-        with one_at_a_time:
-            found = network_for(image)(image)
+        found = infer(image)
         if len(found) > 1:
             check_range(path, float(found[1]))
         stylized: Image = found[0]
         return stylized
 
     return run
+
+
+def of_any_size(network_for: Callable[[np.dtype[Any]], Any], target: str, precision: Precision) -> Callable[..., Any]:
+    """What runs the network for a type of pixels, compiled for the sizes that come. Called with a picture, uint8 NHWC or float32 NCHW, and
+    what the network takes beside it; returns what it gives, by number."""
+    compiled: dict[tuple[np.dtype[Any], tuple[int, ...]], openvino.CompiledModel] = {}  # the one used last at the end
+
+    def compiled_for(image: NDArray[Any]) -> openvino.CompiledModel:
+        key = image.dtype, () if image.size <= 3 * SMALL else image.shape
+        if key not in compiled:
+            while compiled and sum(math.prod(shape) for _, shape in (*compiled, key) if shape) > 3 * KEPT:
+                del compiled[next(iter(compiled))]
+            chosen = network_for(image.dtype)
+            chosen.reshape({chosen.inputs[0]: list(key[1]) or (PIXELS if image.dtype == np.uint8 else FLOATS)})
+            compiled[key] = core().compile_model(chosen, target, settings(precision))
+        compiled[key] = compiled.pop(key)
+        return compiled[key]
+
+    one_at_a_time = Lock()  # it takes all cores for one picture
+
+    def infer(image: NDArray[Any], *beside: NDArray[Any]) -> Any:
+        with one_at_a_time:
+            return compiled_for(image)([image, *beside])
+
+    return infer
 
 
 def on_pixels(network: Any) -> Any:
