@@ -4,7 +4,7 @@ import heapq
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +83,7 @@ class Segment:
         self.container = av.open(f"file:{path}", "w", format="mov" if lossless else "mp4", options=options)
         self.stream: Any = None
         self.times, self.until = list[int](), 0
+        self.usual = _Usual()
 
     def add(self, time: int, duration: int, pixels: NDArray[np.uint8]) -> None:
         """A frame, uint8 HWC RGB or RGBA, with its time in ticks of the film."""
@@ -98,7 +99,9 @@ class Segment:
         frame: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=kind)
         frame = frame.reformat(format=self.encoder.pixels, dst_colorspace=None if self.encoder is LOSSLESS else "itu709")
         frame.pts, frame.time_base = time - self.times[0], self.film.time_base
-        self.container.mux(self.stream.encode(frame))
+        packets = self.stream.encode(frame)
+        self.usual()
+        self.container.mux(packets)
 
     def close(self) -> None:
         self.container.mux(self.stream.encode())
@@ -120,33 +123,35 @@ class Segment:
             stream.codec_context.color_primaries = stream.codec_context.color_trc = BT709
             stream.options = options_of(self.encoder, self.crf)
         try:
-            with _without_real_time():
-                stream.codec_context.open()
+            stream.codec_context.open()
         except av.FFmpegError as error:
             raise LimnerError(
                 f"{self.encoder.encoder} does not encode frames of {width} x {height} pixels ({error}): set `codec` to another."
             ) from error
+        self.usual()
         return stream
 
 
-@contextmanager
-def _without_real_time() -> Iterator[None]:
-    """Opened by root, the encoder of av1 makes its threads and the one that calls it real-time ones (SCHED_FIFO, 99). What these start
-    is so too, and nothing else on the machine runs beside it: so they go back to what they were, and new ones to the usual.
+class _Usual:
+    """Threads as they are scheduled usually. Opened by root, the encoder of av1 makes its threads and the one that calls it real-time ones
+    (SCHED_FIFO, 99). What these start is so too, and nothing else on the machine runs beside it: so, called, they go back to what they were
+    when this was made, and new ones to the usual. Some of its threads come up later than others: it is called for each frame.
     """
-    if sys.platform != "linux":
-        yield
-        return
-    before = dict(_policies())
-    yield
-    for task, policy in _policies():
-        if policy == os.SCHED_FIFO != before.get(task):
-            with suppress(ProcessLookupError):
-                os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
+
+    def __init__(self) -> None:
+        self.before = dict(_policies())
+
+    def __call__(self) -> None:
+        for task, policy in _policies():
+            if policy == os.SCHED_FIFO != self.before.get(task):
+                with suppress(ProcessLookupError):
+                    os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _policies() -> Iterator[tuple[int, int]]:
-    """Each thread of this process, by the number that the system has for it, and the policy by which it is scheduled."""
+    """Each thread of this process, by the number that the system has for it, and the policy by which it is scheduled; on Linux."""
+    if sys.platform != "linux":
+        return
     for entry in Path("/proc/self/task").iterdir():
         with suppress(ProcessLookupError):
             yield int(entry.name), os.sched_getscheduler(int(entry.name))
