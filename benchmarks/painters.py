@@ -1,6 +1,6 @@
 """What painters' styles do to photographs, side by side: colours against the painting's, strokes, grid, calm.
 
-    python benchmarks/painters.py painting.jpg photos/ great-wave runs-out/my-wave/style.onnx
+    python benchmarks/painters.py painting.jpg photos/ great-wave runs-out/my-wave/style.onnx [--vgg vgg19.pth]
 
 One row for the photographs themselves, one for the painting, one for each style; photographs never trained on, please. In the mean:
 
@@ -12,6 +12,10 @@ One row for the photographs themselves, one for the painting, one for each style
 - ``grid``: change under a shift of the photograph by 1 to 3 pixels, as a part of that under one of 4: above 1.5, a grid of 4 pixels shows
 - ``peak``: the strongest single frequency of 2 to 5 pixels' period in flat areas, as a multiple of those around it
 - ``noise``: how much of noise of 3/255 comes back, as a multiple
+- ``wide``, ``long``: of strokes, in pixels of a short side of 320: the square of 48 pixels whose brightness, without what is broader than
+  strokes, is moved until half of it is like itself no more, across and along
+- with ``--vgg``: ``style``, the distance of the features' mean and covariance from the painting's (three sizes), ``0.6``, the same of
+  pictures at 0.6 of their size, and ``content``, the distance of relu3_3 from the photograph's, all as parts of what they are compared with
 """
 
 import sys
@@ -19,17 +23,37 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import limner
+from limner.blocks import features
 from limner.blocks.abstraction import blurred, coherence, lightness, structure_tensor, tangents
 from limner.blocks.painterly import to_lab
+from limner.methods import fast_style
 from limner.pictures import image
 
 Picture = NDArray[np.float32]
 
 SHORT, MOST = 320, 24
-COLUMNS = ("away", "sat", "dark", "light", "grey", "along", "one way", "contrast", "grid", "peak", "noise")
+COLUMNS = (
+    "away",
+    "sat",
+    "dark",
+    "light",
+    "grey",
+    "along",
+    "one way",
+    "contrast",
+    "grid",
+    "peak",
+    "noise",
+    "wide",
+    "long",
+    "style",
+    "0.6",
+    "content",
+)
 
 
 def read(path: Path) -> Picture:
@@ -102,18 +126,70 @@ def steady(style: limner.Style, photo: Picture) -> list[float]:
     ]
 
 
+def sizes(picture: Picture) -> list[float]:
+    """Width and length of strokes."""
+    plane, found = lightness(picture), []
+    plane = plane - blurred(plane, 8.0)
+    down, right = np.mgrid[-12:13, -12:13]
+    for top in range(0, plane.shape[0] - 47, 48):
+        for left in range(0, plane.shape[1] - 47, 48):
+            square = plane[top : top + 48, left : left + 48]
+            spectrum = np.abs(np.fft.rfft2((square - square.mean()) * np.outer(np.hanning(48), np.hanning(48)), (96, 96))) ** 2
+            alike = np.fft.fftshift(np.fft.irfft2(spectrum))[36:61, 36:61]
+            if alike.max() > 1e-4:  # else there is nothing
+                inside = cv2.connectedComponents((alike > alike.max() / 2).astype(np.uint8))[1]
+                here = inside == inside[12, 12]
+                both = np.cov(np.stack([down[here], right[here]]), bias=True)
+                found.append(4 * np.sqrt(np.linalg.eigvalsh(both).clip(0) + 1 / 12))  # a pixel is not a point
+    return [float(each) for each in np.mean(found, 0)] if found else [float("nan")] * 2
+
+
+class Distances:
+    """Of features, where VGG-19's weights are given."""
+
+    def __init__(self, vgg: Path, painting: Picture) -> None:
+        config = fast_style.Config(style_image=Path(), photos=Path())
+        self.layer, self.vgg = config.content_layer, features.load((*config.style_layers, config.content_layer), vgg)
+        self.style = fast_style.StyleLoss(self.vgg, config, _batch(painting))
+
+    @torch.no_grad()
+    def __call__(self, picture: Picture, photo: Picture) -> list[float]:
+        small = cv2.resize(picture, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+        style = [float(self.style(batch, self.vgg(batch))) for batch in map(_batch, (picture, small))]
+        mine, wanted = (self.vgg(_batch(np.repeat(lightness(each)[..., None], 3, 2)))[self.layer] for each in (picture, photo))
+        return [*style, float(fast_style.relative_error(mine, wanted, floor=1e-6))]
+
+
+def _batch(picture: Picture) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32))
+
+
 def row(name: str, numbers: list[float]) -> str:
     return f"{name:<24}" + "".join(f"{number:>10.2f}" for number in numbers)
 
 
-def main(painting_path: str, folder: str, *names: str) -> None:
+def main(painting_path: str, folder: str, *words: str) -> None:
+    names, vgg = words, None
+    if "--vgg" in words:
+        at = words.index("--vgg")
+        names, vgg = words[:at] + words[at + 2 :], Path(words[at + 1])
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     photos = [read(path) for path in paths[:: max(len(paths) // MOST, 1)]]
     painting = read(Path(painting_path))
+    distances = None if vgg is None else Distances(vgg, painting)
+
+    def apart(pictures: list[Picture]) -> list[float]:
+        """Sizes of strokes, and distances."""
+        found = [np.nanmean([sizes(each) for each in pictures], 0)]
+        if distances is not None:
+            found.append(np.mean([distances(*pair) for pair in zip(pictures, photos, strict=True)], 0))
+        return [float(each) for each in np.concatenate(found)]
+
     print(f"{'':<24}" + "".join(f"{column:>10}" for column in COLUMNS))
     nothing = [float("nan")] * 2
-    print(row("photographs", [*colours(photos, painting), *np.mean([strokes(each, each) for each in photos], 0), *nothing, 1.0]))
-    print(row("painting", [*colours([painting], painting), *[float("nan")] * 2, strokes(painting, painting)[2], *nothing, 0.0]))
+    of_photos = np.mean([strokes(each, each) for each in photos], 0)
+    print(row("photographs", [*colours(photos, painting), *of_photos, *nothing, 1.0, *apart(photos)]))
+    print(row("painting", [*colours([painting], painting), *nothing, strokes(painting, painting)[2], *nothing, 0.0, *sizes(painting)]))
     for name in names:
         style = limner.load(name)
         painted = [style((each * 255 + 0.5).astype(np.uint8), working_size="full").astype(np.float32) / np.float32(255) for each in photos]
@@ -121,7 +197,7 @@ def main(painting_path: str, folder: str, *names: str) -> None:
         grid, noise = np.mean([steady(style, each) for each in photos[::4]], 0)
         peaks = [peak(*pair) for pair in zip(painted, photos, strict=True)]
         title = name if len(name) < 24 else Path(name).parent.name
-        print(row(title, [*colours(painted, painting), *drawn, grid, float(np.nanmedian(peaks)), noise]))
+        print(row(title, [*colours(painted, painting), *drawn, grid, float(np.nanmedian(peaks)), noise, *apart(painted)]), flush=True)
 
 
 if __name__ == "__main__":

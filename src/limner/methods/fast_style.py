@@ -168,7 +168,7 @@ class Config:
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
         "hand": {"target": "flow", "start": "starry-night", "steps": 450, "initial_steps": 450, "initial_rate": 5e-4} | DRAWN,
         "print": {"target": "woodblock", "start": "great-wave", "steps": 600, "initial_steps": 600, "levels": 3, "blocks": 4}
-        | {"initial_rate": 7e-4, "ink_weight": 3.0, "smooth": True, "inks": True}
+        | {"initial_rate": 5e-4, "ink_weight": 3.0, "smooth": True, "inks": True}
         | DRAWN,
         "planes": {"target": "planes", "start": "udnie", "steps": 400, "initial_steps": 400, "levels": 3, "blocks": 4}
         | {"initial_rate": 7e-4, "ink_weight": 3.0, "smooth": True}
