@@ -183,8 +183,10 @@ def test_both_phases_and_resume_exactly(tmp_path: Path, painting: Path, many_pho
 def test_presets_go_on_from_a_bundled_style_without_vgg(
     tmp_path: Path, painting: Path, preset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all options of the preset but for its length. It begins with the style's weights."""
+    """With all options of the preset but for its length. It begins with the style's weights; a print has the painting's inks at once."""
     from limner.blocks import features
+    from limner.gallery import bundled
+    from limner.gallery import weights as stored
     from limner.training import trainer
 
     monkeypatch.setattr(features, "load", lambda *_: pytest.fail("asked for"))
@@ -194,8 +196,16 @@ def test_presets_go_on_from_a_bundled_style_without_vgg(
     config = fast_style.Config(painting, tmp_path / "photos", **values)
     out = trainer.train("fast_style", config, options(tmp_path / "run"))
     assert out is not None
+    begun, there = stored.load(out), stored.load(bundled.find(str(values["start"])))
+    own = {name for name in begun if name.startswith("tint.")}
+    assert all(torch.allclose(begun[name], there[name], atol=1e-3) for name in begun.keys() - own)
     photo = make_photo(90, 80)
-    assert np.abs(limner.load(out)(photo).astype(int) - limner.load(str(values["start"]))(photo)).max() <= 1
+    apart = np.abs(limner.load(out)(photo).astype(int) - limner.load(str(values["start"]))(photo))
+    if preset != "print":
+        assert apart.max() <= 1
+        return
+    assert not torch.allclose(begun["tint.colours.weight"], there["tint.colours.weight"], atol=1.0)
+    assert apart.mean() > 5
 
 
 def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:
