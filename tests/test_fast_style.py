@@ -71,7 +71,8 @@ def test_relative_error_does_not_depend_on_scale() -> None:
     [
         *({"steps": 0}, {"batch_size": 0}, {"image_size": 34}, {"image_size": 16}, {"min_scale": 2.0}, {"min_scale": 0.0}),
         *({"initial_steps": 3000}, {"levels": 6}, {"stroke_size": 9.0}, {"photo_size": 100}, {"working_size": 9}, {"initial_rate": 0.0}),
-        *({"style_size": 0}, {"pyramid": 0}, {"style_layers": ()}, {"learning_rate": 0.0}),
+        *({"style_size": 0}, {"pyramid": 0}, {"style_layers": ()}, {"learning_rate": 0.0}, {"smooth": True}),
+        *({"inks": True}, {"inks": True, "generator": "unet", "target": "flow"}, {"inks": True, "target": "woodblock"}),
     ],
 )
 def test_impossible_options_are_refused(bad: dict[str, Any]) -> None:

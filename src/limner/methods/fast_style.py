@@ -145,6 +145,11 @@ class Config:
         require(self.initial_steps <= self.steps, f"`initial_steps` must be at most `steps` ({self.steps}), not {self.initial_steps}.")
         require(self.photo_size >= size, f"`photo_size` must be at least `image_size` ({size}), not {self.photo_size}.")
         require(self.working_size == 0 or self.working_size >= 64, f"`working_size` must be 0 or at least 64, not {self.working_size}.")
+        require(not self.smooth or self.generator == "unet", "`smooth` is for the U-Net: leave it out, or set `generator` to unet.")
+        prints = self.target == "woodblock" and self.generator == "unet"
+        require(
+            not self.inks or prints, "`inks` is for prints by a U-Net: leave it out, or set `target` to woodblock and `generator` to unet."
+        )
         require(len(self.style_layers) > 0, "`style_layers` needs at least one layer, such as relu1_1.")
 
     LATER: ClassVar[dict[str, object]] = {
@@ -244,7 +249,7 @@ def build(config: Config) -> StyleNetwork:
     if config.generator == "paper":
         return Generator(WIDTHS[config.width], config.blocks)
     kind = CANVASES[config.target]
-    options = {"canvas": kind, "smooth": int(config.smooth), "inks": int(config.target == "woodblock" and config.inks)}
+    options = {"canvas": kind, "smooth": int(config.smooth), "inks": int(config.inks)}
     network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, **options)
     if network.canvas is not None:
         network.canvas.start((canvas.bristles if kind == 1 else canvas.facets)(config.stroke_size))
