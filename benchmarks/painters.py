@@ -7,18 +7,18 @@ One row for the photographs themselves, one for the painting, one for each style
 - ``away``: distance of colours from the painting's, the Wasserstein distance of L, a and b each, in units of CIE Lab
 - ``sat``, ``dark``, ``light``, ``grey``: saturation; L of the darkest and the lightest twentieth; share of pixels of chroma below 8
 - ``along``: how strokes lie where the photograph has a direction: 1 along it, 0 anyhow, -1 across it
-- ``one way``: in flat areas, how much strokes have a direction in common: 1 all of them, 0 none
+- ``one-way``: in flat areas, how much strokes have a direction in common: 1 all of them, 0 none
 - ``contrast``: local deviation of L, in squares of 16 pixels
 - ``grid``: change under a shift of the photograph by 1 to 3 pixels, as a part of that under one of 4: above 1.5, a grid of 4 pixels shows
 - ``peak``: the strongest single frequency of 2 to 5 pixels' period in flat areas, as a multiple of those around it
 - ``noise``: how much of noise of 3/255 comes back, as a multiple
-- ``wide``, ``long``: of strokes, in pixels of a short side of 320: the square of 48 pixels whose brightness, without what is broader than
-  strokes, is moved until half of it is like itself no more, across and along
+- ``wide``, ``long``: of strokes, in pixels of a short side of 320: how far brightness is like itself by half (its autocorrelation in
+  squares of 48 pixels, without what is broader than strokes), in the direction in which that is shortest, and across it
 - with ``--vgg``: ``style``, the distance of the features' mean and covariance from the painting's (three sizes), ``0.6``, the same of
   pictures at 0.6 of their size, and ``content``, the distance of relu3_3 from the photograph's, all as parts of what they are compared with
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import cv2
@@ -36,24 +36,12 @@ from limner.pictures import image
 Picture = NDArray[np.float32]
 
 SHORT, MOST = 320, 24
-COLUMNS = (
-    "away",
-    "sat",
-    "dark",
-    "light",
-    "grey",
-    "along",
-    "one way",
-    "contrast",
-    "grid",
-    "peak",
-    "noise",
-    "wide",
-    "long",
-    "style",
-    "0.6",
-    "content",
-)
+# fmt: off
+COLUMNS = [
+    "away", "sat", "dark", "light", "grey", "along", "one-way", "contrast", "grid", "peak", "noise",
+    "wide", "long", "style", "0.6", "content",
+]
+# fmt: on
 
 
 def read(path: Path) -> Picture:
@@ -168,15 +156,11 @@ def row(name: str, numbers: list[float]) -> str:
     return f"{name:<24}" + "".join(f"{number:>10.2f}" for number in numbers)
 
 
-def main(painting_path: str, folder: str, *words: str) -> None:
-    names, vgg = words, None
-    if "--vgg" in words:
-        at = words.index("--vgg")
-        names, vgg = words[:at] + words[at + 2 :], Path(words[at + 1])
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+def main(chosen: argparse.Namespace) -> None:
+    paths = sorted(path for path in chosen.photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     photos = [read(path) for path in paths[:: max(len(paths) // MOST, 1)]]
-    painting = read(Path(painting_path))
-    distances = None if vgg is None else Distances(vgg, painting)
+    painting = read(chosen.painting)
+    distances = None if chosen.vgg is None else Distances(chosen.vgg, painting)
 
     def apart(pictures: list[Picture]) -> list[float]:
         """Sizes of strokes, and distances."""
@@ -190,7 +174,7 @@ def main(painting_path: str, folder: str, *words: str) -> None:
     of_photos = np.mean([strokes(each, each) for each in photos], 0)
     print(row("photographs", [*colours(photos, painting), *of_photos, *nothing, 1.0, *apart(photos)]))
     print(row("painting", [*colours([painting], painting), *nothing, strokes(painting, painting)[2], *nothing, 0.0, *sizes(painting)]))
-    for name in names:
+    for name in chosen.styles:
         style = limner.load(name)
         painted = [style((each * 255 + 0.5).astype(np.uint8), working_size="full").astype(np.float32) / np.float32(255) for each in photos]
         drawn = np.mean([strokes(*pair) for pair in zip(painted, photos, strict=True)], 0)
@@ -201,4 +185,9 @@ def main(painting_path: str, folder: str, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("painting", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("styles", nargs="+")
+    parser.add_argument("--vgg", type=Path)
+    main(parser.parse_args())
