@@ -12,12 +12,14 @@ from PIL import Image
 from torch.nn import functional as F
 
 import limner
-from limner.blocks import painterly
+from limner.blocks import bristles, canvas, painterly
 from limner.errors import LimnerError
 from limner.gallery import card
+from limner.gallery import weights as stored
 from limner.methods import fast_style
 from limner.pictures import image
 from limner.prepare import abstractions
+from limner.training import trainer
 from tests.conftest import make_photo
 from tests.runs import lines, options, same, small, weights
 
@@ -229,6 +231,17 @@ def test_a_network_learns_strokes_on_its_canvas(tmp_path: Path, painting: Path, 
         assert (drawn - y).abs().mean() < 0.85 * (x - y).abs().mean()
         network.get_submodule("canvas").get_buffer("planes").zero_()
         assert (network(x) - drawn).abs().mean() > 2e-3
+
+
+def test_what_it_starts_from_has_no_say_in_the_size_of_strokes(tmp_path: Path, painting: Path, photos: Path) -> None:
+    common: dict[str, Any] = {"style_image": painting, "photos": photos, "target": "flow", "generator": "unet", "width": "quarter"}
+    small_ones = fast_style.Config(**common, steps=1, initial_steps=1, batch_size=1, image_size=32, photo_size=64, stroke_size=0.5)
+    first = trainer.train("fast_style", small_ones, options(tmp_path / "first"))
+    assert first is not None
+    second = trainer.train("fast_style", replace(small_ones, stroke_size=1.0, start=str(first)), options(tmp_path / "second"))
+    assert second is not None
+    wanted = bristles.stored(canvas.bristles(1.0)).roll((bristles.REACH,) * 2, (2, 3))
+    assert torch.equal(stored.load(second)["canvas.planes"].float(), wanted.float())
 
 
 def test_strokes_on_the_fly(tmp_path: Path, painting: Path, photos: Path, vgg_file: Path) -> None:

@@ -39,6 +39,36 @@ def test_a_palette_is_what_is_in_the_painting() -> None:
     assert found.cast[0, 1] < -10 < 10 < found.cast[-1, 1]  # black leans to navy, white to yellow
 
 
+def test_lights_are_those_of_areas_where_they_are_asked_for() -> None:
+    """A blue night with yellow stars of a few pixels: what is light in a photograph is a sky more often than a star."""
+    night = np.full((320, 400, 3), (0.2, 0.35, 0.65), np.float32)
+    for row, column in np.random.default_rng(0).integers(0, 312, (110, 2)):
+        night[row : row + 8, column : column + 8] = (0.95, 0.9, 0.4)
+    whole, areas = painterly.palette(night, 3), painterly.palette(night, 3, areas=16)
+    assert whole.light[-1] > 85
+    assert 40 < areas.light[-1] < 65
+    assert whole.cast[-1, 1] > 40
+    assert areas.cast[-1, 1] < 0
+    assert abs(areas.light[0] - whole.light[0]) < 1
+    paper = np.full((64, 64, 3), 0.95, np.float32)
+    assert painterly.to_lab(painterly.recoloured(paper, whole))[0, 0, 2] > 10
+    assert painterly.to_lab(painterly.recoloured(paper, areas))[0, 0, 2] < 0
+
+
+def test_gathered_bristles_are_strokes_with_borders() -> None:
+    """On a level flow, by how much of the height is in few steep slopes between rows."""
+    level = np.ones((256, 256), np.float32)
+    bristles = painterly.drawn_out(canvas.bristles()[..., :2].copy(), level, 0 * level, 14)
+    strokes = painterly.gathered(bristles, level, 0 * level)
+
+    def steepness(planes: Picture) -> float:
+        slopes = np.abs(np.diff(cv2.GaussianBlur(planes, (0, 0), 0.5), axis=0))
+        return float((slopes**4).mean() / (slopes**2).mean() ** 2)
+
+    assert steepness(strokes) > 1.15 * steepness(bristles)
+    assert np.corrcoef(strokes[..., 0].ravel(), bristles[..., 0].ravel())[0, 1] > 0.8
+
+
 def test_bristles_are_what_neighbouring_strokes_differ_in() -> None:
     """Stripes of two pixels that are lighter and yellower, on grey."""
     lab = np.full((320, 320, 3), (50, 0, 0), np.float32)

@@ -37,6 +37,22 @@ GRAIN = 15.0
 """Most that neighbouring strokes differ by, in Lab: what is more is the scan's grain. Thirteen paintings have 4 to 12."""
 
 
+BRIGHT = 96.0
+"""Percentile of a painting's areas that is as light as the lightest of photographs: what is lighter is lamps, moons and foam."""
+
+WINDOW = 10.0
+"""Within how many units of L colours are about as light as one another."""
+
+LENGTH = 14
+"""Pixels by which bristles are drawn out, both ways."""
+
+STEEP = 12.0
+"""How fast the borders of strokes grow sharp, against what is drawn out, whose deviation is about 0.3."""
+
+FRESH = 1.4
+"""How much more neighbouring strokes differ than in the painting, whose own are larger beside what they depict."""
+
+
 def to_lab(picture: FloatPixels) -> FloatPixels:
     """CIE Lab, L in [0, 100], of RGB."""
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB), np.float32)
@@ -47,20 +63,27 @@ def to_rgb(lab: FloatPixels) -> FloatPixels:
     return np.asarray(cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
 
 
-def palette(painting: FloatPixels, count: int = 16, *, lean: float = 1.5) -> Palette:
+def palette(painting: FloatPixels, count: int = 16, *, lean: float = 1.5, areas: float = 0.0) -> Palette:
     """What a painting has on its palette: ``count`` colours by k-means (Lloyd 1982; seeded by Arthur and Vassilvitskii 2007), and more.
 
     Grey leans ``lean`` times as far as what is about as light in the painting does in the mean: black becomes a print's navy, white its
     paper. Bristles are the principal components of what differs within some 5 pixels, the short side being 320.
+
+    With ``areas``, pixels of the same scale, the lights of a photograph, mostly large, become as light, and lean towards the same, as the
+    painting does in means over about so many pixels: a day's sky takes the blue of van Gogh's night, not the yellow of its stars.
     """
     pixels = to_lab(_of_size(painting, (128_000 / (painting.shape[0] * painting.shape[1])) ** 0.5)).reshape(-1, 3)
     cv2.setRNGSeed(0)
     until = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 0.1)
     _, _, colours = cv2.kmeans(pixels[::7].copy(), count, None, until, 3, cv2.KMEANS_PP_CENTERS)
-    light, chroma = (np.percentile(each, np.linspace(0.5, 99.5, len(LIGHT))) for each in (pixels[:, 0], np.hypot(*pixels.T[1:])))
-    cast = np.stack([lean * pixels[np.abs(pixels[:, 0] - each) < 8, 1:].mean(0) for each in light])
-    light[0] = max(light[0] - 4, 0)
     small = to_lab(_of_size(painting, 320 / min(painting.shape[:2])))
+    light, chroma = (np.percentile(each, np.linspace(0.5, 99.5, len(LIGHT))) for each in (pixels[:, 0], np.hypot(*pixels.T[1:])))
+    if areas:
+        pixels = blurred(small, areas).reshape(-1, 3)
+        light += np.linspace(0, 1, len(LIGHT)) * (np.percentile(pixels[:, 0], np.linspace(0.5, BRIGHT, len(LIGHT))) - light)
+    near = [np.exp(-(((pixels[:, 0] - each) / WINDOW) ** 2)) + 1e-6 for each in light]
+    cast = np.stack([lean * each @ pixels[:, 1:] / each.sum() for each in near])
+    light[0] = max(light[0] - 4, 0)
     strokes = (blurred(small, 1.0) - blurred(small, 5.0)).reshape(-1, 3)
     size, axes = np.linalg.eigh(strokes.T @ strokes / len(strokes))
     axes = axes * np.where(axes.sum(0) < 0, -1, 1)  # their sign is arbitrary: towards what is lighter, redder, yellower
@@ -160,7 +183,8 @@ def shocked(picture: FloatPixels, *, rounds: int = 3, sigma: float = 3.0, size: 
 
 
 def flow(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
-    """Paint that flows along the forms, after Vincent van Gogh: shocks, then bristles, which are the canvas drawn out along the flow.
+    """Paint that flows along the forms, after Vincent van Gogh: shocks, then bristles, which are the canvas drawn out along the flow, and
+    gathered to strokes by shocks of their own.
 
     ``margin`` pixels at the top and left are beyond the photograph's border: the canvas begins after them. In faces all this is done by
     half: eyes and mouths are small.
@@ -172,17 +196,32 @@ def flow(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, marg
         picture = picture + 0.8 * face * (shocked(own, rounds=1, sigma=2.0, size=stroke_size) - picture)
     ground = repeated(canvas.bristles(stroke_size), photo.shape[0], photo.shape[1], margin)
     x, y = directions(lightness(picture), ground[..., 2:], size=stroke_size)
-    length = round(14 * stroke_size)
-    bristles = drawn_out(ground[..., :2].copy(), x, y, length) / _deviation(stroke_size, length)
+    bristles = (
+        FRESH * gathered(drawn_out(ground[..., :2].copy(), x, y, round(LENGTH * stroke_size)), x, y, stroke_size) / _deviation(stroke_size)
+    )
     return to_rgb(np.asarray(to_lab(picture.clip(0, 1)) + (1 - 0.5 * face) * (bristles @ colours.bristles), np.float32))
 
 
+def gathered(bristles: NDArray[np.float32], x: Plane, y: Plane, size: float = 1.0) -> NDArray[np.float32]:
+    """Bristles (HWC) as strokes of one colour each, with borders: shocks across the flow, as in ``shocked``, for each plane."""
+    planes, kernel = blurred(bristles, 0.6 * size), np.ones((3, 3), np.uint8)
+    for _ in range(2):
+        smooth = blurred(planes, 1.3 * size)
+        right, down, both = (cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((2, 0), (0, 2), (1, 1)))
+        x2, xy, y2 = (each[..., None] for each in (x * x, x * y, y * y))
+        hollow = np.tanh(STEEP * size**2 * (y2 * right - 2 * xy * both + x2 * down))
+        nearest = np.where(hollow > 0, cv2.erode(planes, kernel), cv2.dilate(planes, kernel))
+        planes = planes + 0.8 * np.abs(hollow) * (nearest - planes)
+    return drawn_out(planes, x, y, max(round(2 * size), 1))
+
+
 @cache
-def _deviation(stroke_size: float, length: int) -> NDArray[np.float32]:
-    """Of bristles, where the flow is level: drawn out, noise grows weaker."""
+def _deviation(stroke_size: float) -> NDArray[np.float32]:
+    """Of gathered bristles, where the flow is level: drawn out, noise grows weaker."""
     plane = canvas.bristles(stroke_size)[..., :2].copy()
     level = np.ones(plane.shape[:2], np.float32)
-    return np.asarray(drawn_out(plane, level, 0 * level, length).std((0, 1)), np.float32)
+    found = drawn_out(plane, level, 0 * level, round(LENGTH * stroke_size))
+    return np.asarray(gathered(found, level, 0 * level, stroke_size).std((0, 1)), np.float32)
 
 
 def woodblock(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
@@ -231,7 +270,7 @@ PAINTERLY: dict[str, Callable[..., FloatPixels]] = {"flow": flow, "woodblock": w
 
 def palette_for(name: str, painting: FloatPixels) -> Palette:
     """The palette with which the picture ``name`` of ``PAINTERLY`` is painted: a print has few inks."""
-    return palette(painting, INKS, lean=1.2) if name == "woodblock" else palette(painting)
+    return palette(painting, INKS, lean=1.2) if name == "woodblock" else palette(painting, areas=16.0 if name == "flow" else 0.0)
 
 
 def painted(photo: FloatPixels, name: str, colours: Palette, stroke_size: float = 1.0) -> FloatPixels:

@@ -250,9 +250,13 @@ def build(config: Config) -> StyleNetwork:
         return Generator(WIDTHS[config.width], config.blocks)
     kind = CANVASES[config.target]
     options = {"canvas": kind, "smooth": int(config.smooth), "inks": int(config.inks)}
-    network = UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, **options)
-    if network.canvas is not None:
-        network.canvas.start((canvas.bristles if kind == 1 else canvas.facets)(config.stroke_size))
+    return with_canvas(UNet(UNET_WIDTHS[config.width], config.levels, config.blocks, **options), config)
+
+
+def with_canvas(network: StyleNetwork, config: Config) -> StyleNetwork:
+    """The network with the canvas of the target's strokes, of their size."""
+    if isinstance(network, UNet) and network.canvas is not None:
+        network.canvas.start((canvas.bristles if CANVASES[config.target] == 1 else canvas.facets)(config.stroke_size))
     return network
 
 
@@ -369,6 +373,7 @@ def train(config: Config, run: Run) -> None:
     generator = build(config)
     if config.start is not None:
         generator.start_from(bundled.find(config.start))
+        with_canvas(generator, config)  # what it starts from may have strokes of another size
     if isinstance(generator, UNet) and isinstance(generator.tint, Inks):
         generator.tint.start(palette_of(painting, config.target))
     generator = run.place(generator)

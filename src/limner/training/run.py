@@ -392,8 +392,10 @@ class Run:
         """Nothing is saved of weights that are lost; a loss may still look well at the step that loses them."""
         for name, part in self._kept.items():
             if isinstance(part, nn.Module):
-                whole = torch.stack([tensor.isfinite().all() for tensor in part.state_dict().values()]).all().item()
-                self._require_number(f"A weight of the {name}", bool(whole), self.done)
+                whole = all(
+                    tensor.isfinite().all().item() for tensor in part.state_dict().values()
+                )  # an average counts its steps on the CPU
+                self._require_number(f"A weight of the {name}", whole, self.done)
 
     def _require_number(self, what: str, is_number: bool, step: int) -> None:
         if not is_number:
