@@ -102,7 +102,10 @@ def everywhere(canvas: Tensor, height: int, width: int) -> Tensor:
     """The canvas as it is stored, repeated over a picture: float32, 1 x C x H x W."""
     period = canvas.shape[-1]
     times = [(side + period - 1) // period for side in (height, width)]  # ONNX rounds towards zero: nothing negative may be divided
-    return _values(canvas.repeat(1, 1, *times)[:, :, :height, :width])
+    whole = canvas.repeat(1, 1, *times)
+    for side, most in zip((height, width), whole.shape[2:], strict=True):
+        torch._check(side <= most)  # torch 2.11 does not find this out by itself when it exports
+    return _values(whole[:, :, :height, :width])
 
 
 def at(canvas: Tensor, places: Tensor, height: int, width: int) -> Tensor:
