@@ -171,7 +171,8 @@ class Config:
     """Options that older recipes do not name, and the values of all they trained with: those leave a recipe's hash as it was."""
 
     PRESETS: ClassVar[dict[str, dict[str, object]]] = {
-        "hand": {"target": "flow", "start": "starry-night", "steps": 450, "initial_steps": 450, "initial_rate": 5e-4} | DRAWN,
+        "hand": {"target": "flow", "start": "starry-night", "steps": 450, "initial_steps": 450, "initial_rate": 5e-4, "smooth": True}
+        | DRAWN,
         "print": {"target": "woodblock", "start": "great-wave", "steps": 600, "initial_steps": 600, "levels": 3, "blocks": 4}
         | {"initial_rate": 5e-4, "ink_weight": 3.0, "smooth": True, "inks": True}
         | DRAWN,
