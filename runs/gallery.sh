@@ -54,22 +54,22 @@ share_of() { # how much of a painter's own weights is in the style file; the res
     esac
 }
 
-style() { # STYLE
+painter() { # STYLE
     size=$(sed -n 's/^stroke_size = //p' "$here/recipes/$1.toml")
     abstractions "$1" "$(kind_of "$1")" --stroke-size "$size" $(grep -q '^grade = true' "$here/recipes/$1.toml" && echo --grade || true)
     train "$1" "$1" --start "$(start_of "$1")"
 }
 
-for name in "$@"; do
-    if [ "$(start_of "$name")" != storybook ]; then
+for style in "$@"; do
+    if [ "$(start_of "$style")" != storybook ]; then
         abstractions starry-night flow
         train hand.first starry-night
     fi
-    style "$name"
-    if [ "$(share_of "$name")" = 1 ]; then
-        limner export "$name" -o "$name.onnx" --compact
+    painter "$style"
+    if [ "$(share_of "$style")" = 1 ]; then
+        limner export "$style" -o "$style.onnx" --compact
     else
-        python "$here/runs/mean_of_weights.py" "$name/style.onnx" hand.first/style.onnx "$(share_of "$name")" "$name.onnx"
+        python "$here/runs/mean_of_weights.py" "$style/style.onnx" hand.first/style.onnx "$(share_of "$style")" "$style.onnx"
     fi
-    echo "$name.onnx"
+    echo "$style.onnx"
 done

@@ -104,7 +104,7 @@ def everywhere(canvas: Tensor, height: int, width: int) -> Tensor:
     times = [(side + period - 1) // period for side in (height, width)]  # ONNX rounds towards zero: nothing negative may be divided
     whole = canvas.repeat(1, 1, *times)
     for side, most in zip((height, width), whole.shape[2:], strict=True):
-        torch._check(side <= most)  # torch 2.11 does not find this out by itself when it exports
+        torch._check(side <= most)  # type: ignore[no-untyped-call]  # torch 2.11 does not find this out by itself when it exports
     return _values(whole[:, :, :height, :width])
 
 
