@@ -169,17 +169,24 @@ def shocked(picture: FloatPixels, *, rounds: int = 3, sigma: float = 3.0, size: 
     Each round, what is dark across the flow grows darker, what is light lighter, ``share`` of the way; then a mean along the flow, which
     is that of the structure tensor of ``sigma`` pixels. All pixels are times ``size``.
     """
-    kernel = np.ones((3, 3), np.uint8)
     for _ in range(rounds):
         plane = lightness(picture)
         x, y = tangents(blurred(plane, 1.0), sigma * size)
-        smooth = blurred(plane, 2 * size)
-        right, down, both = (cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((2, 0), (0, 2), (1, 1)))
-        hollow = np.tanh(60 * size**2 * (y * y * right - 2 * x * y * both + x * x * down))[..., None]
-        nearest = np.where(hollow > 0, cv2.erode(picture, kernel), cv2.dilate(picture, kernel))
-        picture = picture + share * np.abs(hollow) * (nearest - picture)
+        picture = _parted(picture, blurred(plane, 2 * size)[..., None], x, y, 60 * size**2, share)
         picture = drawn_out(picture, *tangents(blurred(lightness(picture), 1.0), sigma * size), max(round(2 * size), 1))
     return picture
+
+
+def _parted(
+    planes: NDArray[np.float32], smooth: NDArray[np.float32], x: Plane, y: Plane, steep: float, share: float
+) -> NDArray[np.float32]:
+    """Planes (HWC), darker where ``smooth`` (HWC, or HW1 for all of them) is hollow across the flow, lighter where it is a ridge."""
+    right, down, both = (np.atleast_3d(cv2.Sobel(smooth, cv2.CV_32F, *order)) for order in ((2, 0), (0, 2), (1, 1)))
+    x, y = x[..., None], y[..., None]
+    hollow = np.tanh(steep * (y * y * right - 2 * x * y * both + x * x * down))
+    kernel = np.ones((3, 3), np.uint8)
+    nearest = np.where(hollow > 0, cv2.erode(planes, kernel), cv2.dilate(planes, kernel))
+    return np.asarray(planes + share * np.abs(hollow) * (nearest - planes), np.float32)
 
 
 def flow(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, margin: int = 0) -> FloatPixels:
@@ -204,14 +211,9 @@ def flow(photo: FloatPixels, colours: Palette, *, stroke_size: float = 1.0, marg
 
 def gathered(bristles: NDArray[np.float32], x: Plane, y: Plane, size: float = 1.0) -> NDArray[np.float32]:
     """Bristles (HWC) as strokes of one colour each, with borders: shocks across the flow, as in ``shocked``, for each plane."""
-    planes, kernel = blurred(bristles, 0.6 * size), np.ones((3, 3), np.uint8)
+    planes = blurred(bristles, 0.6 * size)
     for _ in range(2):
-        smooth = blurred(planes, 1.3 * size)
-        right, down, both = (cv2.Sobel(smooth, cv2.CV_32F, *order) for order in ((2, 0), (0, 2), (1, 1)))
-        x2, xy, y2 = (each[..., None] for each in (x * x, x * y, y * y))
-        hollow = np.tanh(STEEP * size**2 * (y2 * right - 2 * xy * both + x2 * down))
-        nearest = np.where(hollow > 0, cv2.erode(planes, kernel), cv2.dilate(planes, kernel))
-        planes = planes + 0.8 * np.abs(hollow) * (nearest - planes)
+        planes = _parted(planes, blurred(planes, 1.3 * size), x, y, STEEP * size**2, 0.8)
     return drawn_out(planes, x, y, max(round(2 * size), 1))
 
 
