@@ -113,7 +113,7 @@ def test_generators_start_as_the_picture_and_from_a_style() -> None:
     preset = cyclegan.build(replace(config, **Config.PRESETS["painter"]))
     assert isinstance(preset, UNet)
     assert preset.arguments == card.read(bundled.find("monet")).network
-    painter = replace(config, canvas=True, blocks=5, smooth=False, start="water-lilies")
+    painter = replace(config, canvas=True, blocks=5, start="water-lilies")
     network = cyclegan.start(painter, painter.start)
     styles = stored.load(bundled.find(painter.start))
     own = network.state_dict()
