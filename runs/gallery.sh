@@ -31,10 +31,11 @@ abstractions() { # PAINTING KIND [options]
     limner prepare abstractions "$data/photos" --abstraction "$kind" --painting "$data/$painting.jpg" -o "$painting-abstractions" "$@"
 }
 
-start_of() { # STYLE: what its training starts from
+first_of() { # STYLE: the network that its training starts from
     case $1 in
-        great-wave | udnie) echo storybook ;;
-        *) echo hand.first/style.safetensors ;;
+        great-wave) echo storybook ;;
+        udnie) echo udnie.first ;;
+        *) echo hand.first ;;
     esac
 }
 
@@ -46,30 +47,39 @@ kind_of() {
     esac
 }
 
-share_of() { # how much of a painter's own weights is in the style file; the rest is the hand's
+share_of() { # how much of a painter's own weights is in the style file; the rest is its first network's
     case $1 in
         starry-night | wheat-field | woman-with-a-hat) echo 0.85 ;;
         water-lilies | composition-vii) echo 0.8 ;;
+        udnie) echo 0.7 ;;
         *) echo 1 ;;
     esac
 }
 
-painter() { # STYLE
+own_abstractions() { # STYLE
     size=$(sed -n 's/^stroke_size = //p' "$here/recipes/$1.toml")
     abstractions "$1" "$(kind_of "$1")" --stroke-size "$size" $(grep -q '^grade = true' "$here/recipes/$1.toml" && echo --grade || true)
-    train "$1" "$1" --start "$(start_of "$1")"
 }
 
 for style in "$@"; do
-    if [ "$(start_of "$style")" != storybook ]; then
-        abstractions starry-night flow
+    first=$(first_of "$style")
+    if [ "$first" = hand.first ]; then
+        own_abstractions starry-night
         train hand.first starry-night
     fi
-    painter "$style"
+    own_abstractions "$style"
+    case $first in
+        storybook) train "$style" "$style" --start storybook ;;
+        udnie.first)
+            train udnie.first udnie --start storybook
+            train udnie udnie --start udnie.first/style.safetensors --steps 240
+            ;;
+        *) train "$style" "$style" --start hand.first/style.safetensors ;;
+    esac
     if [ "$(share_of "$style")" = 1 ]; then
         limner export "$style" -o "$style.onnx" --compact
     else
-        python "$here/runs/mean_of_weights.py" "$style/style.onnx" hand.first/style.onnx "$(share_of "$style")" "$style.onnx"
+        python "$here/runs/mean_of_weights.py" "$style/style.onnx" "$first/style.onnx" "$(share_of "$style")" "$style.onnx"
     fi
     echo "$style.onnx"
 done
