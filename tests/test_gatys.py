@@ -69,6 +69,14 @@ def still(**changes: Any) -> Options:
     return Options(**{"preview_every": 0.0, "precision": "float32", "device": "cpu", **changes})
 
 
+@pytest.mark.parametrize(("device", "precision", "bf16"), [("cpu", "auto", True), ("gpu", "auto", False), ("gpu", "bf16", True)])
+def test_bf16_on_a_gpu_must_be_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: Any, precision: Any, bf16: bool) -> None:
+    """There it ended in values that are no numbers."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(painting_module, "has_fast_bf16", lambda device: True)
+    assert Easel(tmp_path / "a.png", still(device=device, precision=precision)).bf16 is bf16
+
+
 def moments(rows: Tensor) -> gatys.Moments:
     return gatys.Moments(rows.mean(0), torch.cov(rows.T, correction=0))
 
